@@ -1,0 +1,1 @@
+"""Mask kernels: arrays in, arrays out. No I/O, no Arrow, no Ray, no config."""

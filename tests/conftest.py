@@ -1,0 +1,24 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("maskpress", deadline=None, print_blob=True)
+settings.load_profile("maskpress")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real inputs beside the checkout; skips where it is absent, but never in CI."""
+    if not SHARED_DATA.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"the real inputs are absent in CI: expected the folder {SHARED_DATA}")
+        pytest.skip(f"the real inputs are absent: expected the folder {SHARED_DATA}")
+    return SHARED_DATA
