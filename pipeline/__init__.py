@@ -1,0 +1,1 @@
+"""Maskpress: compaction of instance-segmentation datasets."""

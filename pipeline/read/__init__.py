@@ -1,0 +1,1 @@
+"""Readers: one file per source format, each file of input into INSTANCES and REJECTS."""

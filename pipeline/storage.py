@@ -1,0 +1,280 @@
+"""Files and object stores: the only module that knows fsspec.
+
+A file is named by a URI (``file:///…``, ``s3://…``) everywhere above this
+module; a plain path is made a URI where it enters. Reads are whole files or
+byte ranges. A write is atomic: a reader sees all of the bytes or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import msgspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import ConfigError, InputError, StorageError
+
+READABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".pth", ".gz", ".zst")
+"""Endings by which the files of a directory count as input; a file named outright needs none."""
+
+_TEMP_PREFIX = ".maskpress-tmp-"
+
+
+class InputFile(msgspec.Struct, frozen=True):
+    """One file of the inventory: what it is called and which bytes it holds.
+
+    Attributes
+    ----------
+    uri : str
+        Where it is.
+    file_bytes : int
+        Its size.
+    tag : str
+        Names its content: a hash of local bytes, or the store's ETag.
+    mtime_ns : int
+        Local files: modification time, to see cheaply that nothing changed; else 0.
+    """
+
+    uri: str
+    file_bytes: int
+    tag: str
+    mtime_ns: int = 0
+
+
+def to_uri(path_or_uri: str) -> str:
+    """Return the URI of a path or URI, absolute and without a trailing slash.
+
+    Raises
+    ------
+    ConfigError
+        For chained URLs (``::``), credentials in the URI, and unknown schemes.
+    """
+    text = path_or_uri.strip()
+    if "::" in text:
+        raise ConfigError(f"expected a plain path or URI, got the chained URL {redact(text)!r}")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return "file://" + os.path.abspath(os.path.expanduser(text))
+    if "@" in rest.partition("/")[0]:
+        raise ConfigError(
+            f"expected a URI without credentials, got {redact(text)!r}; set them in the "
+            "environment instead (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
+    if scheme in ("file", "local"):
+        return "file://" + os.path.abspath("/" + rest.lstrip("/"))
+    if scheme not in fsspec.available_protocols():
+        raise ConfigError(f"expected a scheme of fsspec, got {scheme!r} in {redact(text)!r}")
+    return f"{scheme}://{rest.rstrip('/')}"
+
+
+def redact(text: str) -> str:
+    """Return the text with the credentials of any URI in it replaced by ``***``."""
+    return re.sub(r"(\w+://)[^/\s@]+@", r"\1***@", text)
+
+
+def join(uri: str, *parts: str) -> str:
+    """Return the URI of a file below a directory's URI."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def is_local(uri: str) -> bool:
+    """Return whether the URI names a file of this machine."""
+    return uri.startswith("file://")
+
+
+def local_path(uri: str) -> Path:
+    """Return the path of a local URI."""
+    return Path(uri.removeprefix("file://"))
+
+
+def is_inside(inner_uri: str, outer_uri: str) -> bool:
+    """Return whether one URI is the other or lies below it."""
+    return inner_uri == outer_uri or inner_uri.startswith(outer_uri.rstrip("/") + "/")
+
+
+def file_system(uri: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URI, and the path in it.
+
+    Raises
+    ------
+    ConfigError
+        If the package that serves the scheme is not installed.
+    """
+    scheme = uri.partition("://")[0]
+    options: dict[str, Any] = {"use_listings_cache": False} if scheme in ("s3", "s3a") else {}
+    try:
+        fs = fsspec.filesystem(scheme, **options)
+    except ImportError as error:
+        extra = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "az": "azure"}
+        hint = f"pip install 'maskpress[{extra[scheme]}]'" if scheme in extra else str(error)
+        raise ConfigError(f"{uri}: no package for {scheme}:// is installed; {hint}") from error
+    return fs, fs._strip_protocol(uri)
+
+
+def exists(uri: str) -> bool:
+    """Return whether a file or directory is there."""
+    fs, path = file_system(uri)
+    return _guard(uri, "look for", lambda: bool(fs.exists(path)))
+
+
+def file_bytes(uri: str) -> int:
+    """Return a file's size as the store reports it."""
+    fs, path = file_system(uri)
+    return _guard(uri, "stat", lambda: int(fs.info(path)["size"]))
+
+
+def read_bytes(uri: str, start: int | None = None, stop: int | None = None) -> bytes:
+    """Return a file's bytes, or those of a range."""
+    fs, path = file_system(uri)
+    return _guard(uri, "read", lambda: fs.cat_file(path, start=start, end=stop))
+
+
+def open_input(uri: str) -> Any:
+    """Open a file for reading at random, as Parquet needs it; the caller closes it."""
+    fs, path = file_system(uri)
+    return _guard(uri, "open", lambda: fs.open(path, "rb"))
+
+
+def write_bytes(uri: str, data: bytes | memoryview) -> None:
+    """Write a file so that a reader sees all of it or nothing, replacing what is there.
+
+    Local files go to a temporary name in the same directory, to the disk, and
+    then to their own name; object stores make an object visible when it is whole.
+    """
+    fs, path = file_system(uri)
+    if not isinstance(fs, LocalFileSystem):
+        _guard(uri, "write", lambda: fs.pipe_file(path, bytes(data)))
+        return
+    target = Path(path)
+    temp = target.with_name(f"{_TEMP_PREFIX}{secrets.token_hex(4)}-{target.name}")
+
+    def write() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temp, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temp, target)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+
+    _guard(uri, "write", write)
+
+
+def list_names(uri: str) -> list[str]:
+    """Return the names directly below a directory, sorted; none where it is absent."""
+    fs, path = file_system(uri)
+    if not exists(uri):
+        return []
+    found = _guard(uri, "list", lambda: fs.ls(path, detail=False))
+    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+
+def remove(uri: str) -> None:
+    """Delete one file."""
+    fs, path = file_system(uri)
+    _guard(uri, "delete", lambda: fs.rm_file(path))
+
+
+def list_inputs(inputs: Iterable[str]) -> list[InputFile]:
+    """Return the inventory: every input file once, sorted by URI.
+
+    Parameters
+    ----------
+    inputs : iterable of str
+        Files, directories (all readable files below, hidden ones left out), globs.
+
+    Raises
+    ------
+    InputError
+        If an input is missing, a glob matches nothing, a directory holds no
+        readable file, or a file is empty.
+    """
+    uris = sorted({uri for text in inputs for uri in _expand(text)})
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(inspect_file, uris))
+
+
+def inspect_file(uri: str) -> InputFile:
+    """Return a file's size and content tag; local bytes are hashed once."""
+    fs, path = file_system(uri)
+    info: dict[str, Any] = _guard(uri, "stat", lambda: fs.info(path))
+    if not isinstance(fs, LocalFileSystem):
+        tag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or fs.ukey(path)
+        return InputFile(uri, int(info["size"]), str(tag).strip('"'))
+    mtime_ns = os.stat(path).st_mtime_ns
+    return InputFile(uri, int(info["size"]), _guard(uri, "read", lambda: _hash(path)), mtime_ns)
+
+
+def changed_files(inventory: Sequence[InputFile]) -> list[str]:
+    """Return a sentence for every file that no longer holds its inventoried bytes."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return [text for text in pool.map(_describe_change, inventory) if text]
+
+
+def _describe_change(file: InputFile) -> str:
+    try:
+        fs, path = file_system(file.uri)
+        if isinstance(fs, LocalFileSystem):
+            stat = os.stat(path)
+            if (stat.st_size, stat.st_mtime_ns) == (file.file_bytes, file.mtime_ns):
+                return ""
+        now = inspect_file(file.uri)
+    except (StorageError, InputError, OSError):
+        return f"{file.uri} was removed"
+    if (now.file_bytes, now.tag) == (file.file_bytes, file.tag):
+        return ""
+    return f"{file.uri} was changed ({file.file_bytes} bytes before, {now.file_bytes} now)"
+
+
+def _expand(text: str) -> list[str]:
+    uri = to_uri(text)
+    fs, path = file_system(uri)
+    prefix = uri.partition("://")[0] + "://"
+    if _guard(uri, "look for", lambda: fs.isfile(path)):
+        return [uri]
+    if _guard(uri, "look for", lambda: fs.isdir(path)):
+        found = _guard(uri, "list", lambda: fs.find(path))
+        readable = [name for name in found if _is_readable(name, path)]
+        if not readable:
+            raise InputError(
+                f"{uri}: expected files ending in {', '.join(READABLE_SUFFIXES)}, "
+                f"found {len(found)} other files; name a file outright to read it whatever its name"
+            )
+        return [prefix + name for name in readable]
+    if any(char in path for char in "*?["):
+        matched = [name for name in _guard(uri, "list", lambda: fs.glob(path)) if fs.isfile(name)]
+        if matched:
+            return [prefix + name for name in matched]
+        raise InputError(f"{uri}: no file matches; quote the pattern and check the path")
+    raise InputError(f"{uri}: no such file or directory; check the path (it was given as {text!r})")
+
+
+def _is_readable(name: str, root: str) -> bool:
+    parts = name[len(root) :].strip("/").split("/")
+    return name.endswith(READABLE_SUFFIXES) and not any(part[:1] in "._" for part in parts)
+
+
+def _hash(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _guard(uri: str, verb: str, call: Any) -> Any:
+    try:
+        return call()
+    except FileNotFoundError as error:
+        raise InputError(f"{uri}: could not {verb} it: no such file") from error
+    except OSError as error:
+        reason = redact(str(error)) or type(error).__name__
+        raise StorageError(f"{uri}: could not {verb} it: {reason}") from error
