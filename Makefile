@@ -1,0 +1,63 @@
+# Everything runs in .venv, which is made on first use and again when pyproject.toml or
+# constraints.txt change. PIP_FIND_LINKS, where it is set, names folders of wheels to use too.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := setup
+.PHONY: setup demo test test-long check fix bench constraints
+
+PYTHON ?= python3
+BIN := .venv/bin
+PROPOSALS := demo-data/proposals_results.json
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \
+	$(addprefix --find-links ,$(PIP_FIND_LINKS))
+
+setup: .venv/.dev  ## everything: tests, linters, benchmarks' own peers aside
+
+demo: $(PROPOSALS)  ## region proposals on photographs, compacted into demo-out
+	$(BIN)/python jobs/compact.py $(PROPOSALS) --output demo-out
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/.dev
+	$(BIN)/python -m pytest -m long
+
+check: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+fix: .venv/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/.bench
+	$(BIN)/python benchmarks/kernels.py
+
+# The CUDA libraries are left out: which of them torch wants is the torch build's own business.
+constraints: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
+		--all-extras pyproject.toml | grep -vE '^(cuda|nvidia|triton)\b' | LC_ALL=C sort > $(BIN)/constraints
+	mv $(BIN)/constraints constraints.txt
+
+$(PROPOSALS): jobs/demo.py | .venv/.demo
+	$(BIN)/python jobs/demo.py --data demo-data
+
+$(BIN)/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+
+# The demo installs neither torch nor the test tools; what setup has installed it finds in place.
+.venv/.demo: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) -e '.[dev]'
+	touch $@ .venv/.demo
+
+.venv/.bench: .venv/.dev
+	$(INSTALL) -e '.[bench]'
+	touch $@
