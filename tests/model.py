@@ -72,7 +72,7 @@ class Row:
 
     def dense(self) -> Mask:
         """Return the pixels, bool (height, width)."""
-        return oracle.decode((self.height, self.width), self.mask).astype(bool)
+        return oracle.decode((self.height, self.width), self.mask)
 
 
 @dataclass(frozen=True)
@@ -359,14 +359,14 @@ def _canonical(segmentation: Any, size_hw: tuple[int, int] | None) -> tuple[int,
     """Return (height, width, canonical string) of polygons, compressed or plain RLE."""
     if isinstance(segmentation, list):
         assert size_hw is not None, "polygons need the image's size"
-        return (*size_hw, oracle.from_polygons(segmentation, size_hw))
+        return (*size_hw, oracle.from_polygons(segmentation, *size_hw))
     height, width = segmentation["size"]
     counts = segmentation["counts"]
     if isinstance(counts, list):
         runs = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
         dense = runs.reshape((height, width), order="F")
     else:
-        dense = oracle.decode((height, width), counts.encode()).astype(bool)
+        dense = oracle.decode((height, width), counts.encode())
     return height, width, oracle.encode(dense)
 
 
