@@ -58,6 +58,7 @@ def parse(size_hw: Sequence[int], counts: bytes) -> list[int]:
     height, width = check_size(size_hw)
     runs: list[int] = []
     groups: list[int] = []
+    total = 0
     for byte in counts:
         if not 48 <= byte <= 111:
             raise Refused("RLE_ALPHABET", f"byte {byte}")
@@ -74,14 +75,15 @@ def parse(size_hw: Sequence[int], counts: bytes) -> list[int]:
         if run < 0:
             raise Refused("RLE_NEGATIVE", f"run {len(runs)} is {run}")
         runs.append(run)
-        if sum(runs) > height * width:
-            raise Refused("RLE_SUM", f"{sum(runs)} > {height * width}")
+        total += run
+        if total > height * width:
+            raise Refused("RLE_SUM", f"{total} > {height * width}")
     if groups:
         raise Refused("RLE_TRUNCATED")
     if len(runs) > height * width + EXTRA_RUNS:
         raise Refused("RLE_TOO_MANY_RUNS", f"{len(runs)} runs")
-    if sum(runs) != height * width:
-        raise Refused("RLE_SUM", f"{sum(runs)} != {height * width}")
+    if total != height * width:
+        raise Refused("RLE_SUM", f"{total} != {height * width}")
     return runs
 
 
