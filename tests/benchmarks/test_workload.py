@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.files import to_table, write_parquet, write_results_json
-from benchmarks.runs import crop_counts, counts_to_strings, paste_counts
+from benchmarks.runs import counts_to_strings, crop_counts, paste_counts
 from benchmarks.workload import Workload, cached, huge_image, make_workload
 from tests import oracle, strategies
 
