@@ -139,7 +139,7 @@ class EncodeConfig:
     """How the kept masks are stored."""
 
     encoding: Literal["rle", "crack", "polygon"] = "rle"
-    """rle: COCO strings; crack: contours, lossless, smaller; polygon: few vertices, bounded loss."""
+    """rle: COCO strings; crack: lossless contours, smaller; polygon: few vertices, loss bounded."""
 
     fidelity: float = 0.98
     """polygon: lowest IoU of what is stored with the mask, in (0, 1]; else it stays lossless."""
@@ -186,6 +186,9 @@ class RunConfig:
 
     workers: int | None = None
     """Actors that deduplicate and encode; default from the cluster's CPUs or GPUs."""
+
+    resume: bool = True
+    """Continue a run that died with the units it had not finished; false starts over."""
 
     shared_path: bool = False
     """State that a local output path is the same storage on every node of the cluster."""

@@ -71,7 +71,8 @@ class UnitRecord(msgspec.Struct):
     files : list of DataFile
         What it wrote.
     sources : dict of str to SourceCounts
-        By source URI: what became of its rows (in a shuffled run, of those that met here).
+        By source URI: rows that the unit read, and what became of the rows that met in
+        it; where rows are shuffled only the sums over all units are equal.
     reasons : dict of str to int
         Rows by LINEAGE reason.
     rejects : dict of str to int

@@ -1,0 +1,222 @@
+"""Kept rows -> COMPACTED: the mask of each group, stored as RLE, crack code or polygon."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.arrow import pc
+from pipeline.columns import from_strings, to_strings
+from pipeline.config import CompactConfig, EncodeConfig
+from pipeline.dedup import Deduplicated, size_hw
+from pipeline.masks import contour, measure, merge, polygon, rle
+from pipeline.masks.batch import CocoStrings, MaskBatch
+from schemas.compacted import compacted_schema
+from schemas.instances import FIXED_COLUMNS
+
+_COPIED = (
+    "image_id",
+    "input_id",
+    "category_id",
+    "score",
+    "iscrowd",
+    "height",
+    "width",
+    "input_bbox_x",
+    "input_bbox_y",
+    "input_bbox_w",
+    "input_bbox_h",
+    "input_area",
+    "source",
+    "source_row",
+)
+
+
+class StoredMasks(NamedTuple):
+    """The masks of the kept rows as they are written.
+
+    Attributes
+    ----------
+    columns : dict of str to pa.Array
+        ``encoding``, ``counts``, ``crack`` and ``polygon``.
+    bbox_xywh_M4 : int32 (M, 4)
+        Tight box of each stored mask.
+    area_M : int64 (M,)
+        Pixels of each stored mask.
+    fidelity_M : float64 (M,)
+        IoU of each stored mask with the mask it stands for.
+    """
+
+    columns: dict[str, pa.Array]
+    bbox_xywh_M4: NDArray[np.int32]
+    area_M: NDArray[np.int64]
+    fidelity_M: NDArray[np.float64]
+
+
+def compacted_table(result: Deduplicated, config: CompactConfig, run_id: str) -> pa.Table:
+    """Return COMPACTED: the leaders, in order, each with the mask of its group.
+
+    Parameters
+    ----------
+    result : Deduplicated
+        Rows of whole images and what became of them.
+    config : CompactConfig
+        `dedup.merge` and `encode` decide.
+    run_id : str
+        Written into every row.
+    """
+    table = result.rows.table
+    index_M = np.flatnonzero(result.is_kept_N)
+    kept = table.select(_kept_columns(table)).take(pa.array(index_M))
+    stored = store_masks(merged_masks(result, index_M, config), kept, config.encode)
+    values: dict[str, pa.Array | pa.ChunkedArray] = {
+        **dict(zip(kept.column_names, kept.columns, strict=True)),
+        **stored.columns,
+        **{
+            name: pa.array(stored.bbox_xywh_M4[:, n])
+            for n, name in enumerate(("bbox_x", "bbox_y", "bbox_w", "bbox_h"))
+        },
+        "instance_id": pa.array(result.instance_id_N[index_M]),
+        "area": pa.array(stored.area_M),
+        "fidelity": pa.array(stored.fidelity_M),
+        "n_merged": pa.array(members(result)[index_M].astype(np.int32) - 1),
+        "run_id": pa.repeat(run_id, len(index_M)),
+    }
+    schema = _schema(table)
+    return pa.table([values[name] for name in schema.names], names=schema.names).cast(schema)
+
+
+def merged_masks(
+    result: Deduplicated, index_M: NDArray[np.int64], config: CompactConfig
+) -> pa.Array:
+    """Return the mask that each kept row stands for, as canonical COCO strings.
+
+    ``best`` needs no run to be read: the leaders' strings are returned as they
+    are, and so are those of rows that stand for themselves alone. ``union`` and
+    ``vote`` sweep over the runs of each larger group; a vote that leaves no
+    pixel keeps the leader's mask.
+    """
+    table = result.rows.table
+    counts = table["counts"].combine_chunks()
+    is_group_M = members(result)[index_M] > 1
+    if config.dedup.merge == "best" or not is_group_M.any():
+        return counts.take(pa.array(index_M))
+    leader_G = index_M[is_group_M]
+    merged = _merge_groups(result, leader_G, config)
+    strings = from_strings(rle.to_coco(merged))
+    choice_M = index_M.copy()
+    choice_M[is_group_M] = len(table) + np.arange(len(leader_G))
+    is_void_G = measure.area(merged) == 0
+    choice_M[np.flatnonzero(is_group_M)[is_void_G]] = leader_G[is_void_G]
+    return pa.concat_arrays([counts, strings]).take(pa.array(choice_M))
+
+
+def _merge_groups(
+    result: Deduplicated, leader_G: NDArray[np.int64], config: CompactConfig
+) -> MaskBatch:
+    """Return the union or vote of the groups of the given leaders."""
+    leader_N = result.grouping.leader_N
+    member_R = np.flatnonzero(np.isin(leader_N, leader_G))
+    member_R = member_R[np.argsort(leader_N[member_R], kind="stable")]
+    sizes_G = members(result)[leader_G]
+    offsets_G1 = np.concatenate(([0], np.cumsum(sizes_G)))
+    rows = result.rows.table.select(["counts", "height", "width"]).take(pa.array(member_R))
+    batch = rle.from_coco(to_strings(rows["counts"]), size_hw(rows))
+    if config.dedup.merge == "union":
+        return merge.union(batch, offsets_G1, np.arange(len(member_R)))
+    needed_G = np.ceil(config.dedup.vote_fraction * sizes_G).astype(np.int64)
+    return merge.vote(batch, offsets_G1, np.arange(len(member_R)), needed_G)
+
+
+def store_masks(counts: pa.Array, kept: pa.Table, config: EncodeConfig) -> StoredMasks:
+    """Encode masks; a polygon that cannot hold the floor, or is no smaller, becomes crack code.
+
+    Parameters
+    ----------
+    counts : pa.Array
+        Canonical COCO strings, large_binary (M,).
+    kept : pa.Table
+        Their rows: height and width are read.
+    config : EncodeConfig
+        Which encoding, and the floor of its fidelity.
+    """
+    strings = to_strings(counts)
+    facts = rle.inspect_coco(strings, size_hw(kept))
+    bbox_M4, area_M = facts.bbox_xywh_N4, facts.area_N
+    nulls = pa.nulls(len(area_M), pa.binary())
+    columns: dict[str, pa.Array] = {"counts": nulls, "crack": nulls, "polygon": nulls}
+    if config.encoding == "rle":
+        columns |= {"encoding": pa.repeat("rle", len(area_M)), "counts": counts}
+        return StoredMasks(columns, bbox_M4, area_M, np.ones(len(area_M)))
+    batch = rle.from_coco(strings, size_hw(kept))
+    crack = contour.encode_crack(batch)
+    if config.encoding == "crack":
+        columns |= {
+            "encoding": pa.repeat("crack", len(area_M)),
+            "crack": from_strings(CocoStrings(*crack)),
+        }
+        return StoredMasks(columns, bbox_M4, area_M, np.ones(len(area_M)))
+    return _polygons(batch, crack, bbox_M4, area_M, config)
+
+
+def _polygons(
+    batch: MaskBatch,
+    crack: contour.CrackBatch,
+    bbox_M4: NDArray[np.int32],
+    area_M: NDArray[np.int64],
+    config: EncodeConfig,
+) -> StoredMasks:
+    coded = polygon.encode_polygon(
+        batch, config.fidelity, config.epsilon, max_bytes_N=np.diff(crack.offsets_N1) - 1
+    )
+    is_polygon_M = coded.is_encoded_N
+    drawn = polygon.decode_polygon(coded.bytes_B, coded.offsets_N1, batch.size_hw_N2)
+    drawn_bbox_M4, drawn_area_M = measure.bbox_xywh(drawn), measure.area(drawn)
+    nulls = pa.nulls(len(area_M), pa.binary())
+    columns = {
+        "encoding": _labels(is_polygon_M, "polygon", "crack"),
+        "counts": nulls,
+        "crack": _masked(_column(crack), is_polygon_M),
+        "polygon": _masked(
+            from_strings(CocoStrings(coded.bytes_B, coded.offsets_N1)), ~is_polygon_M
+        ),
+    }
+    return StoredMasks(
+        columns,
+        np.where(is_polygon_M[:, None], drawn_bbox_M4, bbox_M4),
+        np.where(is_polygon_M, drawn_area_M, area_M),
+        np.where(is_polygon_M, coded.fidelity_N, 1.0),
+    )
+
+
+def _labels(is_first_M: NDArray[np.bool_], first: str, second: str) -> pa.Array:
+    codes = pa.array(np.where(is_first_M, 0, 1).astype(np.int32))
+    return pa.DictionaryArray.from_arrays(codes, pa.array([first, second])).cast(pa.string())
+
+
+def _column(coded: contour.CrackBatch | polygon.PolygonBatch) -> pa.Array:
+    return from_strings(CocoStrings(coded.bytes_B, coded.offsets_N1))
+
+
+def _masked(values: pa.Array, is_null_M: NDArray[np.bool_]) -> pa.Array:
+    return pc.if_else(pa.array(is_null_M), pa.nulls(len(values), values.type), values)
+
+
+def members(result: Deduplicated) -> NDArray[np.int64]:
+    """Return the number of rows that each row leads, itself counted; 0 for claimed rows."""
+    leader_N = result.grouping.leader_N
+    return np.bincount(leader_N, minlength=len(leader_N)).astype(np.int64)
+
+
+def _kept_columns(table: pa.Table) -> list[str]:
+    extras = [name for name in table.column_names if name not in FIXED_COLUMNS]
+    return [*_COPIED, *extras]
+
+
+def _schema(table: pa.Table) -> pa.Schema:
+    id_type = "int" if pa.types.is_integer(table.schema.field("image_id").type) else "string"
+    extras = [field for field in table.schema if field.name not in FIXED_COLUMNS]
+    return compacted_schema(id_type, extras)

@@ -1,0 +1,182 @@
+"""The files of a unit of work: Parquet with settings per column, written whole, then its record.
+
+A task may run twice and die at any line. So names are deterministic, a file
+appears only when it is whole, and the record, written last, says that the unit
+is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.arrow import pc
+from pipeline.config import FORMAT_VERSION, WriteConfig
+from pipeline.errors import StorageError
+from pipeline.records import DataFile, UnitRecord
+from schemas.compacted import MASK_COLUMNS
+from schemas.metadata import FORMAT_KEY
+
+STATISTICS = ("image_id", "category_id", "score")
+"""Columns with statistics in the footers and in the Delta log, where a table has them."""
+
+PAGE_BYTES = 1 << 20
+"""Smallest size at which a page of mask bytes is closed."""
+
+_SPLIT = ("score", "input_bbox_x", "input_bbox_y", "input_bbox_w", "input_bbox_h", "input_area")
+_PLAIN_BYTES = (*MASK_COLUMNS, "payload")
+
+
+def file_name(unit: int, run_id: str) -> str:
+    """Return the name of a unit's file in each of the tables."""
+    return f"part-{unit:05d}-{run_id}.parquet"
+
+
+def record_uri(output: str, run_id: str, unit: int) -> str:
+    """Return where a unit's record lies."""
+    return storage.join(output, "runs", run_id, "units", f"{unit:05d}.json")
+
+
+def read_records(output: str, run_id: str) -> list[UnitRecord]:
+    """Return the records that a run has left so far, by unit."""
+    folder = storage.join(output, "runs", run_id, "units")
+    uris = [storage.join(folder, name) for name in storage.list_names(folder) if name[0] != "."]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        found = list(pool.map(storage.read_bytes, uris))
+    return [msgspec.json.decode(data, type=UnitRecord) for data in found]
+
+
+def remove_records(output: str, run_id: str) -> None:
+    """Delete the records of a run, so that all of its units are done again."""
+    folder = storage.join(output, "runs", run_id, "units")
+    for name in storage.list_names(folder):
+        storage.remove(storage.join(folder, name))
+
+
+def write_unit(
+    output: str, tables: dict[str, pa.Table], record: UnitRecord, config: WriteConfig
+) -> UnitRecord:
+    """Write a unit's tables and then its record.
+
+    Parameters
+    ----------
+    output : str
+        URI of the output.
+    tables : dict of str to pa.Table
+        By table name; a table without rows leaves no file.
+    record : UnitRecord
+        What is known of the unit so far.
+    config : WriteConfig
+        Compression and row groups.
+
+    Returns
+    -------
+    UnitRecord
+        The record as it was written, with files and the time of writing.
+
+    Raises
+    ------
+    StorageError
+        If a file is not there afterwards with all of its bytes.
+    """
+    started = time.perf_counter()
+    record.files = [
+        write_table(output, name, table, record, config)
+        for name, table in tables.items()
+        if len(table)
+    ]
+    record.stage_s["write"] = time.perf_counter() - started
+    uri = record_uri(output, record.run_id, record.unit)
+    storage.write_bytes(uri, msgspec.json.encode(record))
+    return record
+
+
+def write_table(
+    output: str, name: str, table: pa.Table, record: UnitRecord, config: WriteConfig
+) -> DataFile:
+    """Write one Parquet file and check that the store has all of it."""
+    data = parquet_bytes(table, config)
+    own_name = file_name(record.unit, record.run_id)
+    uri = storage.join(output, name, own_name)
+    storage.write_bytes(uri, memoryview(data))
+    stored = storage.file_bytes(uri)
+    if stored != data.size:
+        raise StorageError(f"{uri}: expected {data.size} bytes after writing, found {stored}")
+    minimum, maximum, null_count = statistics(table)
+    return DataFile(
+        table=name,
+        name=own_name,
+        rows=len(table),
+        file_bytes=data.size,
+        digest=hashlib.blake2b(data, digest_size=16).hexdigest(),
+        minimum=minimum,
+        maximum=maximum,
+        null_count=null_count,
+    )
+
+
+def parquet_bytes(table: pa.Table, config: WriteConfig) -> pa.Buffer:
+    """Return a table as a Parquet file; row groups hold whole images."""
+    table = table.replace_schema_metadata({FORMAT_KEY: FORMAT_VERSION})
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, **writer_options(table.schema, config)) as writer:
+        for start, stop in row_groups(table, config.row_group_rows):
+            writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
+    return sink.getvalue()
+
+
+def writer_options(schema: pa.Schema, config: WriteConfig) -> dict[str, Any]:
+    """Return the settings per column; what was measured is in docs/decisions.md."""
+    names = schema.names
+    encoding = {name: "DELTA_LENGTH_BYTE_ARRAY" for name in _PLAIN_BYTES if name in names}
+    encoding |= {name: "BYTE_STREAM_SPLIT" for name in _SPLIT if name in names}
+    return {
+        "compression": "zstd",
+        "compression_level": config.compression_level,
+        "use_dictionary": [name for name in names if name not in encoding],
+        "column_encoding": encoding,
+        "write_statistics": [name for name in STATISTICS if name in names],
+        "data_page_size": PAGE_BYTES,
+        "store_schema": True,
+    }
+
+
+def row_groups(table: pa.Table, rows: int) -> list[tuple[int, int]]:
+    """Return the (start, stop) of row groups of at least `rows` rows that cut no image."""
+    if "image_id" not in table.column_names:
+        return [(start, min(start + rows, len(table))) for start in range(0, len(table), rows)]
+    image_id = table["image_id"].combine_chunks().dictionary_encode()
+    code_N = image_id.indices.to_numpy()
+    ends = np.append(np.flatnonzero(code_N[1:] != code_N[:-1]) + 1, len(table))
+    groups: list[tuple[int, int]] = []
+    start = 0
+    while start < len(table):
+        place = int(np.searchsorted(ends, start + rows))
+        stop = int(ends[min(place, len(ends) - 1)])
+        groups.append((start, stop))
+        start = stop
+    return groups
+
+
+def statistics(table: pa.Table) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
+    """Return minimum, maximum and number of nulls of the columns that have statistics."""
+    minimum: dict[str, Any] = {}
+    maximum: dict[str, Any] = {}
+    null_count: dict[str, int] = {}
+    for name in STATISTICS:
+        if name not in table.column_names:
+            continue
+        column = table[name]
+        null_count[name] = column.null_count
+        if column.null_count < len(column):
+            bounds = pc.min_max(column).as_py()
+            minimum[name], maximum[name] = bounds["min"], bounds["max"]
+    return minimum, maximum, null_count

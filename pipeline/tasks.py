@@ -1,0 +1,253 @@
+"""What runs on workers: read a unit, deduplicate and encode it, write it.
+
+Plain functions and one small class over messages (`pipeline.transfer`); Ray
+calls them, they do not know Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from pipeline import sink, storage
+from pipeline.config import CompactConfig
+from pipeline.plan import Plan, ReadUnit, parse_extras, partition_rows
+from pipeline.read import SourceContext, payloads, read
+from pipeline.records import SourceCounts, UnitRecord
+from pipeline.transfer import cell, from_ipc, message, to_ipc
+from pipeline.unit import compact_unit
+from schemas.compacted import compacted_schema
+from schemas.instances import instances_schema
+from schemas.lineage import lineage_schema
+from schemas.rejects import rejects_schema
+
+
+class ReadTask(msgspec.Struct):
+    """A read unit, with what its files need beside their own bytes."""
+
+    unit: ReadUnit
+    contexts: dict[str, SourceContext]
+
+
+class ReadNotes(msgspec.Struct):
+    """What reading one message's rows counted."""
+
+    sources: dict[str, int]
+    counters: dict[str, int]
+    read_s: float
+    read_bytes: int
+
+
+class UnitContext(NamedTuple):
+    """What every worker needs to know of the run; `done` has the units a dead run finished."""
+
+    run_id: str
+    output: str
+    config: CompactConfig
+    id_type: str
+    extras: bytes
+    bounds: list[int] | list[str] | None
+    n_read_units: int
+    sample_fraction: float
+    done: frozenset[int]
+
+    @classmethod
+    def of(
+        cls, plan: Plan, config: CompactConfig, output: str, done: frozenset[int]
+    ) -> UnitContext:
+        """Take from a plan what workers need."""
+        return cls(
+            plan.run_id,
+            output,
+            config,
+            plan.id_type,
+            plan.extras,
+            plan.bounds,
+            len(plan.read_units),
+            plan.sample_fraction,
+            done,
+        )
+
+
+def plan_uri(output: str, run_id: str) -> str:
+    """Return where a run's plan lies."""
+    return storage.join(output, "runs", run_id, "plan.json")
+
+
+def schemas(plan: Plan) -> dict[str, pa.Schema]:
+    """Return the schema of every table that the run writes."""
+    return {
+        "compacted": compacted_schema(plan.id_type, parse_extras(plan.extras)),
+        "lineage": lineage_schema(plan.id_type),
+        "rejects": rejects_schema(),
+    }
+
+
+def read_tasks(plan: Plan, done: frozenset[int]) -> list[bytes]:
+    """Return a message for every read unit that is still needed.
+
+    Where rows are shuffled every unit is read again as long as a partition is missing.
+    """
+    is_shuffled = plan.bounds is not None
+    needed = [unit for unit in plan.read_units if is_shuffled or unit.unit not in done]
+    if len(done) == plan.n_units:
+        return []
+    return [
+        msgspec.json.encode(
+            ReadTask(unit, {part.uri: plan.contexts[part.uri] for part in unit.slices})
+        )
+        for unit in needed
+    ]
+
+
+def read_units(table: pa.Table, context: UnitContext) -> Iterator[pa.Table]:
+    """Read the slices of each task; yield a message per unit, or per partition of it."""
+    names = ("partition", "unit", "instances", "rejects", "notes")
+    for data in table["task"].to_pylist():
+        task = msgspec.json.decode(data, type=ReadTask)
+        for row in _read_unit(task, context):
+            yield message([row], names)
+
+
+def _read_unit(task: ReadTask, context: UnitContext) -> Iterator[dict[str, object]]:
+    started = time.perf_counter()
+    schema = instances_schema(context.id_type, parse_extras(context.extras))
+    instances: list[pa.Table] = [schema.empty_table()]
+    rejects: list[pa.Table] = [rejects_schema().empty_table()]
+    notes = ReadNotes({}, {}, 0.0, 0)
+    for part in task.unit.slices:
+        source = task.contexts[part.uri]
+        result = read(part, source, context.config.read, context.id_type)
+        instances.append(_with_extras(result.instances, schema))
+        rejects.append(result.rejects)
+        n_rows = len(result.instances) + len(result.rejects)
+        notes.sources[part.uri] = notes.sources.get(part.uri, 0) + n_rows
+        for name, count in result.counters.items():
+            notes.counters[name] = notes.counters.get(name, 0) + count
+        notes.read_bytes += part.read_bytes
+    rows, bad = pa.concat_tables(instances), pa.concat_tables(rejects)
+    notes.read_s = time.perf_counter() - started
+    unit = task.unit.unit
+    empty = schema.empty_table()
+    parts = [(unit, rows)]
+    if context.bounds is not None:
+        homes = _homes(unit, len(context.bounds) + 1, context.n_read_units)
+        parts = [*((home, empty) for home in homes), *_split(rows, context.bounds)]
+    for n, (partition, own) in enumerate(parts):
+        if partition not in context.done:
+            yield {
+                "partition": partition,
+                "unit": unit,
+                "instances": to_ipc(own),
+                "rejects": to_ipc(bad if n == 0 else bad.slice(0, 0)),
+                "notes": msgspec.json.encode(notes if n == 0 else ReadNotes({}, {}, 0.0, 0)),
+            }
+
+
+def _homes(unit: int, n_partitions: int, n_units: int) -> list[int]:
+    """Return the partitions that hear from a read unit even if it has no row for them.
+
+    The first keeps its rejects and its counts. Every partition is some unit's
+    home, so every partition leaves a record.
+    """
+    first = unit % n_partitions
+    return [first, *(p for p in range(unit, n_partitions, n_units) if p != first)]
+
+
+def _with_extras(instances: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the table with all columns of the schema; extra columns it lacks are null."""
+    for field in schema:
+        if field.name not in instances.column_names:
+            instances = instances.append_column(field, pa.nulls(len(instances), field.type))
+    return instances.select(schema.names).cast(schema)
+
+
+def _split(rows: pa.Table, bounds: list[int] | list[str]) -> list[tuple[int, pa.Table]]:
+    """Return the rows of each partition that has any."""
+    partition_N = partition_rows(rows["image_id"], bounds)
+    order_N = np.argsort(partition_N, kind="stable")
+    rows = rows.take(pa.array(order_N))
+    present, starts = np.unique(partition_N[order_N], return_index=True)
+    stops = np.append(starts[1:], len(rows))
+    return [
+        (int(partition), rows.slice(start, stop - start))
+        for partition, start, stop in zip(present, starts, stops, strict=True)
+    ]
+
+
+class CompactUnits:
+    """Deduplicate and encode units of work; one instance lives in each actor."""
+
+    def __init__(self, context: UnitContext) -> None:
+        self.context = context
+        self.plan: Plan | None = None
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Yield a message per partition of the block; a block holds whole partitions."""
+        names = ("unit", "compacted", "lineage", "rejects", "notes")
+        partition_B = table["partition"].to_numpy()
+        for partition in np.unique(partition_B).tolist():
+            yield message([self._compact(table, np.flatnonzero(partition_B == partition))], names)
+
+    def _compact(self, table: pa.Table, places: np.ndarray) -> dict[str, object]:
+        places = places[np.argsort(table["unit"].to_numpy()[places], kind="stable")]
+        instances = pa.concat_tables([from_ipc(cell(table, "instances", n)) for n in places])
+        rejects = pa.concat_tables([from_ipc(cell(table, "rejects", n)) for n in places])
+        record = UnitRecord(int(table["partition"][int(places[0])].as_py()), self.context.run_id)
+        for n in places:
+            _take_notes(record, msgspec.json.decode(cell(table, "notes", n), type=ReadNotes))
+        result = compact_unit(
+            instances,
+            rejects,
+            record,
+            self.context.config,
+            self.context.sample_fraction,
+            self._payloads,
+        )
+        return {
+            "unit": record.unit,
+            "compacted": to_ipc(result.compacted),
+            "lineage": to_ipc(result.lineage),
+            "rejects": to_ipc(result.rejects),
+            "notes": msgspec.json.encode(result.record),
+        }
+
+    def _payloads(self, uri: str, rows: Sequence[int]) -> list[tuple[int | None, bytes]]:
+        """Read the original bytes of rows again; needs the whole plan, which few units do."""
+        if self.plan is None:
+            data = storage.read_bytes(plan_uri(self.context.output, self.context.run_id))
+            self.plan = msgspec.json.decode(data, type=Plan)
+        found: dict[int, tuple[int | None, bytes]] = {}
+        for unit in self.plan.read_units:
+            for part in unit.slices:
+                own = [row for row in rows if 0 <= row - part.first_row < part.n_rows]
+                if part.uri == uri and own:
+                    source = self.plan.contexts[uri]
+                    found |= dict(zip(own, payloads(part, source, own), strict=True))
+        return [found[row] for row in rows]
+
+
+def write_units(table: pa.Table, context: UnitContext) -> Iterator[pa.Table]:
+    """Write the files and the record of each unit; yield the record."""
+    for n in range(len(table)):
+        record = msgspec.json.decode(cell(table, "notes", n), type=UnitRecord)
+        tables = {
+            name: from_ipc(cell(table, name, n)) for name in ("compacted", "lineage", "rejects")
+        }
+        record = sink.write_unit(context.output, tables, record, context.config.write)
+        yield message([{"notes": msgspec.json.encode(record)}], ("notes",))
+
+
+def _take_notes(record: UnitRecord, notes: ReadNotes) -> None:
+    for source, count in notes.sources.items():
+        record.sources.setdefault(source, SourceCounts()).read += count
+    for name, count in notes.counters.items():
+        key = f"counter.{name}"
+        record.numbers[key] = record.numbers.get(key, 0) + count
+    record.numbers["read_bytes"] = record.numbers.get("read_bytes", 0) + notes.read_bytes
+    record.stage_s["read"] = record.stage_s.get("read", 0.0) + notes.read_s

@@ -1,0 +1,192 @@
+"""One unit of work: rows of whole images in, three tables and a record out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline import clean, dedup, encode
+from pipeline.arrow import pc
+from pipeline.config import CompactConfig
+from pipeline.estimate import estimate_agnostic
+from pipeline.order import OrderedRows, order_rows, take_rows
+from pipeline.records import SourceCounts, UnitRecord
+from schemas.rejects import rejects_schema
+
+IOU_BINS = 100
+"""Bins of the histogram of IoU between merged rows and their leaders, over [0, 1]."""
+
+GROUP_BINS = 16
+"""Bins of the histogram of group sizes: bin k counts groups of 2**k to 2**(k+1) - 1 rows."""
+
+Payloads = Callable[[str, Sequence[int]], Sequence[tuple[int | None, bytes]]]
+"""(source URI, source rows) -> byte offset and original bytes of those rows."""
+
+
+class UnitResult(NamedTuple):
+    """What a unit of work gave, before it is written."""
+
+    compacted: pa.Table
+    lineage: pa.Table
+    rejects: pa.Table
+    record: UnitRecord
+
+
+def compact_unit(
+    instances: pa.Table,
+    rejects: pa.Table,
+    record: UnitRecord,
+    config: CompactConfig,
+    sample_fraction: float,
+    payloads: Payloads,
+) -> UnitResult:
+    """Deduplicate and encode the rows of whole images.
+
+    Parameters
+    ----------
+    instances : pa.Table
+        INSTANCES of whole images, in any order.
+    rejects : pa.Table
+        REJECTS that reading the same rows gave, run_id not yet set.
+    record : UnitRecord
+        Number and run of the unit; what reading counted is kept.
+    config : CompactConfig
+        Decides everything.
+    sample_fraction : float
+        Share of the images on which estimates are made.
+    payloads : callable
+        Fetches the original bytes of rows that are rejected here.
+
+    Returns
+    -------
+    UnitResult
+        The record lacks files, which the sink adds.
+    """
+    started = time.perf_counter()
+    instances = clean.clean_rows(instances, config.clean)
+    rows = order_rows(instances, config.dedup)
+    rows, mismatched = split_sizes(rows, payloads)
+    result = dedup.deduplicate(rows, config)
+    lineage = dedup.lineage_table(result, config.dedup, record.run_id)
+    grouped = time.perf_counter()
+    compacted = encode.compacted_table(result, config, record.run_id)
+    encoded = time.perf_counter()
+    rejects = _named(pa.concat_tables([rejects, mismatched]), record.run_id)
+    _count(record, compacted, lineage, rejects)
+    _measure(record, result, compacted, lineage)
+    if config.dedup.per_category and config.dedup.group != "none":
+        record.numbers |= estimate_agnostic(result, config, sample_fraction)
+    record.stage_s |= {
+        "dedup": grouped - started,
+        "encode": encoded - grouped,
+        "estimate": time.perf_counter() - encoded,
+    }
+    return UnitResult(compacted, lineage, rejects, record)
+
+
+def split_sizes(rows: OrderedRows, payloads: Payloads) -> tuple[OrderedRows, pa.Table]:
+    """Take out the images whose rows disagree on height and width.
+
+    All rows of such an image are rejected: nothing says which size is right.
+
+    Returns
+    -------
+    tuple
+        The remaining rows, and REJECTS (code ``SIZE_MISMATCH``) of the others.
+    """
+    offsets_G1 = rows.image_offsets_G1
+    hw_N2 = dedup.size_hw(rows.table)
+    sizes_G = np.diff(offsets_G1)
+    first_N2 = np.repeat(hw_N2[offsets_G1[:-1]], sizes_G, axis=0)
+    differs_N = (hw_N2 != first_N2).any(axis=1)
+    if not differs_N.any():
+        return rows, rejects_schema().empty_table()
+    is_bad_G = np.add.reduceat(differs_N, offsets_G1[:-1]) > 0
+    is_bad_N = np.repeat(is_bad_G, sizes_G)
+    kept = take_rows(rows.table, np.flatnonzero(~is_bad_N))
+    offsets = np.concatenate(([0], np.cumsum(sizes_G[~is_bad_G]))).astype(np.int64)
+    return OrderedRows(kept, offsets), _size_rejects(rows.table, is_bad_N, payloads)
+
+
+def _size_rejects(table: pa.Table, is_bad_N: NDArray[np.bool_], payloads: Payloads) -> pa.Table:
+    columns = ["image_id", "height", "width", "source", "source_row"]
+    bad = table.select(columns).filter(pa.array(is_bad_N)).to_pylist()
+    by_source: dict[str, list[dict[str, object]]] = {}
+    for row in bad:
+        by_source.setdefault(str(row["source"]), []).append(row)
+    out: list[dict[str, object]] = []
+    for source, source_rows in sorted(by_source.items()):
+        found = payloads(source, [row["source_row"] for row in source_rows])  # pyright: ignore
+        for row, (byte_offset, payload) in zip(source_rows, found, strict=True):
+            out.append(
+                {
+                    "run_id": "",
+                    "source": source,
+                    "source_row": row["source_row"],
+                    "byte_offset": byte_offset,
+                    "code": "SIZE_MISMATCH",
+                    "field": "segmentation.size",
+                    "message": "expected one size in all rows of image "
+                    f"{row['image_id']!r}, got {row['height']}x{row['width']} beside another",
+                    "payload": payload,
+                }
+            )
+    return pa.Table.from_pylist(out, schema=rejects_schema())
+
+
+def _named(rejects: pa.Table, run_id: str) -> pa.Table:
+    rejects = rejects.set_column(0, rejects.schema.field(0), pa.repeat(run_id, len(rejects)))
+    return rejects.sort_by([("source", "ascending"), ("source_row", "ascending")])
+
+
+def _count(record: UnitRecord, compacted: pa.Table, lineage: pa.Table, rejects: pa.Table) -> None:
+    """Say for every source what became of its rows."""
+    is_merged = pc.is_valid(lineage["kept_instance_id"])
+    fates = {
+        "kept": compacted["source"],
+        "merged": lineage["source"].filter(is_merged),
+        "filtered": lineage["source"].filter(pc.invert(is_merged)),
+        "rejected": rejects["source"],
+    }
+    for fate, sources in fates.items():
+        for source, count in _value_counts(sources).items():
+            counts = record.sources.setdefault(source, SourceCounts())
+            setattr(counts, fate, count)
+    record.reasons = _value_counts(lineage["reason"])
+    record.rejects = _value_counts(rejects["code"])
+
+
+def _measure(
+    record: UnitRecord, result: dedup.Deduplicated, compacted: pa.Table, lineage: pa.Table
+) -> None:
+    """Sum up what the report needs."""
+    table = result.rows.table
+    stored = sum(_payload_bytes(compacted[name]) for name in ("counts", "crack", "polygon"))
+    record.numbers |= {
+        "images": len(result.rows.image_offsets_G1) - 1,
+        "input_mask_bytes": _payload_bytes(table["counts"]),
+        "stored_mask_bytes": stored,
+        "candidate_pairs": result.grouping.n_candidate_pairs,
+        "walked_pairs": result.grouping.n_walked_pairs,
+        "fidelity_sum": float(pc.sum(compacted["fidelity"]).as_py() or 0.0),
+    }
+    iou_M = pc.drop_null(lineage["iou"]).to_numpy()
+    record.histograms["merged_iou"] = np.histogram(iou_M, IOU_BINS, (0, 1))[0].tolist()
+    size_M = compacted["n_merged"].to_numpy().astype(np.int64) + 1
+    bin_M = np.minimum(np.log2(np.maximum(size_M, 1)).astype(np.int64), GROUP_BINS - 1)
+    record.histograms["group_size"] = np.bincount(bin_M, minlength=GROUP_BINS).tolist()
+
+
+def _payload_bytes(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(pc.binary_length(column)).as_py() or 0)
+
+
+def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:
+    counted = pc.value_counts(column.combine_chunks())
+    return dict(Counter({str(item["values"]): item["counts"] for item in counted.to_pylist()}))
