@@ -39,6 +39,24 @@ class Slice(msgspec.Struct, frozen=True):
     max_image_id: int | str | None
 
 
+class SourceContext(msgspec.Struct, frozen=True):
+    """What every slice of one file needs beside its own bytes.
+
+    Attributes
+    ----------
+    extras : bytes
+        Arrow IPC schema message of the extra columns that are carried through.
+    ranges : dict
+        Byte ranges of other parts of the file, by name (``images``, ``categories``).
+    has_category : bool
+        Whether any row has a category; if none has, all rows are of one class.
+    """
+
+    extras: bytes = b""
+    ranges: dict[str, tuple[int, int]] = {}
+    has_category: bool = True
+
+
 class FileScan(msgspec.Struct, frozen=True):
     """What one look at a file found, before any mask is decoded.
 
@@ -58,6 +76,10 @@ class FileScan(msgspec.Struct, frozen=True):
         Arrow IPC schema message of the extra columns that are carried through.
     context : dict
         Byte ranges that every slice needs beside its own, by name (``images``, ``categories``).
+    source : SourceContext
+        What `pipeline.read.read` needs beside a slice; holds `extras` and `context` again.
+    counters : dict of str to int
+        What the scan noticed of the whole file and is worth a number.
     """
 
     format: str
@@ -67,6 +89,8 @@ class FileScan(msgspec.Struct, frozen=True):
     n_images: int | None
     extras: bytes
     context: dict[str, tuple[int, int]] = {}
+    source: SourceContext = SourceContext()
+    counters: dict[str, int] = {}
 
 
 class ReadResult(NamedTuple):

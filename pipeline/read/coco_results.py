@@ -1,0 +1,66 @@
+"""COCO results: one JSON array of ``{image_id, category_id, segmentation, score, bbox}``.
+
+What detectron2 writes as ``coco_instances_results.json``. Every row states the
+size of its image in ``segmentation.size``; nothing else is in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.config import ReadConfig
+from pipeline.read.json_read import json_payloads, read_json
+from pipeline.read.row_scan import RowScan
+from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
+from pipeline.read.text import open_window
+from pipeline.read.validate import FileFacts
+from pipeline.storage import InputFile
+
+FORMAT = "coco_results"
+
+
+def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
+    """Find the rows of the file and cut them into slices.
+
+    Raises
+    ------
+    InputError
+        If the file is no JSON, or cut off.
+    SchemaError
+        If no row has a mask, or the ids are of no usable type.
+    """
+    rows = RowScan(file.uri, FORMAT, config.id_mode, unit_bytes)
+    with open_window(file.uri) as window:
+        for found in window.take_array():
+            rows.add(found)
+        if window.peek():
+            raise window.fault("expected the end of the file")
+    rows.finish()
+    return to_file_scan(rows, FORMAT, {})
+
+
+def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:
+    """Read the rows of one slice."""
+    facts = FileFacts(has_category=source.has_category)
+    return read_json(part, config, id_type, facts)
+
+
+def payloads(
+    part: Slice, source: SourceContext, source_rows: Sequence[int]
+) -> list[tuple[int | None, bytes]]:
+    """Return the byte offset and the original bytes of rows of a slice."""
+    return json_payloads(part, source_rows)
+
+
+def to_file_scan(rows: RowScan, format: str, ranges: dict[str, tuple[int, int]]) -> FileScan:
+    """Return what the scan of a JSON file found."""
+    return FileScan(
+        format=format,
+        id_type=rows.id_type,
+        slices=rows.slices,
+        image_id_sample=rows.statistics.sample(),
+        n_images=rows.statistics.n_distinct(),
+        extras=b"",
+        context=ranges,
+        source=SourceContext(ranges=ranges, has_category=rows.has_category),
+    )

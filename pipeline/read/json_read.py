@@ -1,0 +1,107 @@
+"""Reading a slice of a JSON file whose rows have COCO's form: decode, validate, or say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.config import ReadConfig
+from pipeline.errors import InputError
+from pipeline.read.json_rows import DecodedRows, decode_rows, to_raw_rows
+from pipeline.read.json_stream import JsonWindow
+from pipeline.read.limits import MAX_VALUE_BYTES
+from pipeline.read.raw_rows import Fault
+from pipeline.read.reject_table import Reject, reject_table
+from pipeline.read.slices import ReadResult, Slice
+from pipeline.read.text import read_range
+from pipeline.read.validate import FileFacts, validate
+
+
+def read_json(part: Slice, config: ReadConfig, id_type: str, facts: FileFacts) -> ReadResult:
+    """Read the rows of one slice.
+
+    Parameters
+    ----------
+    part : Slice
+        Its bytes are rows with commas between them.
+    config : ReadConfig
+        How to read.
+    id_type : str
+        ``"int"`` or ``"string"``: image_id in the output.
+    facts : FileFacts
+        What the rest of the file says.
+
+    Raises
+    ------
+    InputError
+        If the slice is no JSON, or holds other rows than when it was scanned.
+    """
+    if is_too_large(part):
+        return _refuse_whole(part, id_type)
+    text = b"[" + read_range(part.uri, part.start, part.stop) + b"]"
+    found: list[tuple[int, int]] = []
+
+    def spans() -> list[tuple[int, int]]:
+        if not found:
+            found.extend(_find_rows(text, part))
+        return found
+
+    decoded = decode_rows(text, spans, part.uri, part.start - 1, id_type, config.id_mode)
+    if len(decoded.rows) + len(decoded.faults) != part.n_rows:
+        raise InputError(
+            f"{part.uri}: expected {part.n_rows} rows from byte {part.start} on, got "
+            f"{len(decoded.rows) + len(decoded.faults)}; the file was changed during the run: "
+            "start it again"
+        )
+    checked = validate(to_raw_rows(decoded, part.first_row, id_type), part.uri, id_type, facts)
+    faults = decoded.faults | {
+        int(decoded.place_N[row]): fault for row, fault in checked.faults.items()
+    }
+    rejects = [
+        Reject(
+            part.first_row + place,
+            part.start - 1 + spans()[place][0],
+            faults[place],
+            text[slice(*spans()[place])],
+        )
+        for place in sorted(faults)
+    ]
+    return ReadResult(checked.instances, reject_table(part.uri, rejects), checked.counters)
+
+
+def json_payloads(part: Slice, source_rows: Sequence[int]) -> list[tuple[int | None, bytes]]:
+    """Return the byte offset and the original bytes of rows of a slice."""
+    text = b"[" + read_range(part.uri, part.start, part.stop) + b"]"
+    spans = _find_rows(text, part)
+    out: list[tuple[int | None, bytes]] = []
+    for row in source_rows:
+        begin, end = spans[row - part.first_row]
+        out.append((part.start - 1 + begin, text[begin:end]))
+    return out
+
+
+def is_too_large(part: Slice) -> bool:
+    """Return whether the slice is one row that is longer than a row may be."""
+    return part.n_rows == 1 and part.stop - part.start > MAX_VALUE_BYTES
+
+
+def _refuse_whole(part: Slice, id_type: str) -> ReadResult:
+    message = f"expected a row of at most {MAX_VALUE_BYTES} bytes, got {part.stop - part.start}"
+    fault = Fault("VALUE_TOO_LARGE", "", message + "; its bytes are not repeated here")
+    nothing = DecodedRows([], np.empty(0, np.int64), {})
+    checked = validate(to_raw_rows(nothing, 0, id_type), part.uri, id_type, FileFacts())
+    reject = Reject(part.first_row, part.start, fault, None)
+    return ReadResult(checked.instances, reject_table(part.uri, [reject]), {})
+
+
+def _find_rows(text: bytes, part: Slice) -> list[tuple[int, int]]:
+    """Return where in the text each row of a slice starts and ends."""
+    pieces = [text]
+    window = JsonWindow(part.uri, lambda _: pieces.pop() if pieces else b"")
+    window.extend()
+    spans: list[tuple[int, int]] = []
+    for found in window.take_array():
+        begin_N, end_N = found.start_N + found.base, found.stop_N + found.base
+        spans.extend(zip(begin_N.tolist(), end_N.tolist(), strict=True))
+    return spans

@@ -1,0 +1,291 @@
+"""Rows of a JSON file, decoded typed: all of a slice at once, one by one where that fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.masks.batch import CocoStrings
+from pipeline.read.image_ids import INT64_MAX, INT64_MIN, convert_id
+from pipeline.read.image_table import malformed
+from pipeline.read.json_faults import sanitize_row
+from pipeline.read.raw_rows import (
+    COUNTS_MASK,
+    NO_MASK,
+    POLYGON_MASK,
+    STRING_MASK,
+    Fault,
+    RawCounts,
+    RawPolygons,
+    RawRows,
+)
+
+Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
+Id = TypeVar("Id")
+Box = tuple[float, float, float, float]
+
+
+class Rle(msgspec.Struct, gc=False):
+    """A mask as run lengths: a COCO string, or plain counts."""
+
+    size: tuple[Int64, Int64]
+    counts: str | list[Int64]
+
+
+class Row(msgspec.Struct, Generic[Id], gc=False):
+    """One row whose values have the right types."""
+
+    image_id: Id
+    category_id: Int64 | None = None
+    segmentation: Rle | list[list[float]] | None = None
+    score: float | None = None
+    bbox: Box | None = None
+    id: Int64 | float | str | None = None
+    area: float | None = None
+    iscrowd: bool | Int64 | None = None
+
+
+class DecodedRows:
+    """Rows of one slice, and the faults of those that could not be decoded.
+
+    Attributes
+    ----------
+    rows : list of Row
+        Usable so far, in order.
+    place_N : int64 (N,)
+        Which row of the slice each is.
+    faults : dict of int to Fault
+        By row of the slice.
+    """
+
+    def __init__(self, rows: list[Any], place_N: NDArray[np.int64], faults: dict[int, Fault]):
+        self.rows = rows
+        self.place_N = place_N
+        self.faults = faults
+
+
+def decode_rows(
+    text: bytes,
+    spans: Callable[[], Iterable[tuple[int, int]]],
+    uri: str,
+    start: int,
+    id_type: str,
+    id_mode: str,
+) -> DecodedRows:
+    """Decode the rows of a slice.
+
+    Parameters
+    ----------
+    text : bytes
+        Rows as the elements of one JSON array, brackets included.
+    spans : callable
+        Gives the place of every row in `text`; called only if a row is at fault.
+    uri : str
+        The file, for messages.
+    start : int
+        Byte offset of ``text[0]`` in the file.
+    id_type, id_mode : str
+        Type of image_id, and ``--read.id_mode``.
+
+    Raises
+    ------
+    InputError
+        For text that is no JSON.
+    """
+    decode = _decoder(list[_row_type(id_type, id_mode)])
+    try:
+        rows = decode(text)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return _decode_each(text, spans(), uri, start, id_type, id_mode)
+    except msgspec.DecodeError as error:
+        raise malformed(uri, error, text, start, "rows in JSON") from error
+    if id_mode == "auto":
+        return DecodedRows(rows, np.arange(len(rows)), {})
+    return _convert_ids(rows, id_type, id_mode)
+
+
+def to_raw_rows(decoded: DecodedRows, first_row: int, id_type: str) -> RawRows:
+    """Turn decoded rows into columns.
+
+    Parameters
+    ----------
+    decoded : DecodedRows
+        N rows.
+    first_row : int
+        Row of the file of the slice's first row.
+    id_type : str
+        ``"int"`` or ``"string"``.
+    """
+    rows = decoded.rows
+
+    def column(name: str) -> list[Any]:
+        return list(map(attrgetter(name), rows))
+
+    boxes = column("bbox")
+    has_bbox_N = np.array([box is not None for box in boxes], np.bool_)
+    masks = _mask_columns(column("segmentation"))
+    ids = [value if type(value) is int else None for value in column("id")]
+    no_extras = pa.table({"row": pa.nulls(len(rows))}).select([])
+    return RawRows(
+        source_row_N=first_row + decoded.place_N,
+        image_id=pa.array(
+            column("image_id"), pa.int64() if id_type == "int" else pa.large_string()
+        ),
+        input_id=pa.array(ids, pa.int64()),
+        category_id=pa.array(column("category_id"), pa.int64()),
+        score=pa.array(column("score"), pa.float64()),
+        iscrowd_N=np.array([bool(value) for value in column("iscrowd")], np.bool_),
+        has_bbox_N=has_bbox_N,
+        bbox_xywh_N4=_box_column(boxes, has_bbox_N),
+        area=pa.array(column("area"), pa.float64()),
+        extras=no_extras,
+        **masks,
+    )
+
+
+def _box_column(boxes: list[Box | None], has_bbox_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+    box_N4 = np.full((len(boxes), 4), np.nan)
+    given = [box for box in boxes if box is not None]
+    flat = np.fromiter(chain.from_iterable(given), np.float64, 4 * len(given))
+    box_N4[has_bbox_N] = flat.reshape(-1, 4)
+    return box_N4
+
+
+def _mask_columns(masks: list[Rle | list[list[float]] | None]) -> dict[str, Any]:
+    """Return the fields of RawRows that hold masks."""
+    rles = [mask for mask in masks if type(mask) is Rle]
+    if len(rles) == len(masks):
+        kind_N = np.full(len(masks), STRING_MASK, np.uint8)
+    else:
+        kinds = {list: POLYGON_MASK, Rle: STRING_MASK, type(None): NO_MASK}
+        kind_N = np.array([kinds[type(mask)] for mask in masks], np.uint8)
+    sizes = np.fromiter(chain.from_iterable([rle.size for rle in rles]), np.int64, 2 * len(rles))
+    size_hw_N2 = np.full((len(masks), 2), -1, np.int64)
+    size_hw_N2[kind_N == STRING_MASK] = sizes.reshape(-1, 2)
+    counts = [rle.counts for rle in rles]
+    is_plain_M = np.array([type(value) is list for value in counts], np.bool_)
+    kind_N[np.flatnonzero(kind_N == STRING_MASK)[is_plain_M]] = COUNTS_MASK
+    return {
+        "size_hw_N2": size_hw_N2,
+        "mask_kind_N": kind_N,
+        "strings": _string_column([value for value in counts if type(value) is str]),
+        "counts": _counts_column([value for value in counts if type(value) is list]),
+        "polygons": _polygon_column([mask for mask in masks if type(mask) is list]),
+    }
+
+
+def _string_column(texts: list[str]) -> CocoStrings:
+    joined = "".join(texts)
+    if joined.isascii():
+        data, lengths = joined.encode(), map(len, texts)
+    else:
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        data, lengths = b"".join(encoded), map(len, encoded)
+    return CocoStrings(np.frombuffer(data, np.uint8), _offsets(lengths, len(texts)))
+
+
+def _counts_column(lists: list[list[int]]) -> RawCounts:
+    offsets_M1 = _offsets(map(len, lists), len(lists))
+    counts = np.fromiter(chain.from_iterable(lists), np.int64, int(offsets_M1[-1]))
+    return RawCounts(counts, offsets_M1)
+
+
+def _polygon_column(polygons: list[list[list[float]]]) -> RawPolygons:
+    rings = list(chain.from_iterable(polygons))
+    ring_offsets_K1 = _offsets(map(len, rings), len(rings))
+    xy_V = np.fromiter(chain.from_iterable(rings), np.float64, int(ring_offsets_K1[-1]))
+    return RawPolygons(xy_V, ring_offsets_K1, _offsets(map(len, polygons), len(polygons)))
+
+
+def _offsets(lengths: Iterable[int], n: int) -> NDArray[np.int64]:
+    offsets = np.zeros(n + 1, np.int64)
+    np.cumsum(np.fromiter(lengths, np.int64, n), out=offsets[1:])
+    return offsets
+
+
+def _row_type(id_type: str, id_mode: str) -> Any:
+    if id_mode != "auto":
+        return Row[Int64 | float | str]
+    return Row[Int64] if id_type == "int" else Row[str]
+
+
+_DECODERS: dict[Any, Callable[[bytes], Any]] = {}
+
+
+def _decoder(kind: Any) -> Callable[[bytes], Any]:
+    """Return the decoder of a type; made once a process, for that costs more than small slices."""
+    if kind not in _DECODERS:
+        _DECODERS[kind] = msgspec.json.Decoder(kind).decode
+    return _DECODERS[kind]
+
+
+def _convert_ids(rows: Sequence[Any], id_type: str, id_mode: str) -> DecodedRows:
+    kept: list[Any] = []
+    places: list[int] = []
+    faults: dict[int, Fault] = {}
+    for place, decoded in enumerate(rows):
+        row = _with_id(decoded, id_type, id_mode)
+        if isinstance(row, Fault):
+            faults[place] = row
+        else:
+            kept.append(row)
+            places.append(place)
+    return DecodedRows(kept, np.array(places, np.int64), faults)
+
+
+def _with_id(row: Any, id_type: str, id_mode: str) -> Any:
+    """Return the row with its image_id in the table's type, or the fault."""
+    image_id = convert_id(row.image_id, id_type, id_mode)
+    if image_id is None:
+        return sanitize_row({"image_id": row.image_id}, id_type, id_mode)
+    row.image_id = image_id
+    return row
+
+
+def _decode_each(
+    text: bytes,
+    spans: Iterable[tuple[int, int]],
+    uri: str,
+    start: int,
+    id_type: str,
+    id_mode: str,
+) -> DecodedRows:
+    """Decode row by row: those that cannot be decoded are looked at, and mended or at fault."""
+    decode = _decoder(_row_type(id_type, id_mode))
+    kept: list[Any] = []
+    places: list[int] = []
+    faults: dict[int, Fault] = {}
+    for place, (begin, end) in enumerate(spans):
+        data = text[begin:end]
+        row: Any
+        try:
+            row = decode(data)
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            row = sanitize_row(_plain(data, uri, start + begin), id_type, id_mode)
+        except msgspec.DecodeError as error:
+            raise malformed(uri, error, data, start + begin, "a row in JSON") from error
+        else:
+            row = _with_id(row, id_type, id_mode)
+        if isinstance(row, Fault):
+            faults[place] = row
+        else:
+            kept.append(row if isinstance(row, Row) else msgspec.convert(row, Row[Any]))
+            places.append(place)
+    return DecodedRows(kept, np.array(places, np.int64), faults)
+
+
+def _plain(data: bytes, uri: str, start: int) -> object:
+    """Decode one row without types; bytes that are no UTF-8 become U+FFFD, 1e999 infinity."""
+    try:
+        return json.loads(data.decode("utf-8", "replace"))
+    except ValueError as error:
+        raise InputError(f"{uri}: byte {start}: expected a row in JSON: {error}") from error

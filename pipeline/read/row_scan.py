@@ -1,0 +1,233 @@
+"""What planning needs to know of the rows of a JSON file, gathered while they pass by."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import SchemaError
+from pipeline.read import _numba_json as compiled
+from pipeline.read.image_ids import convert_id
+from pipeline.read.json_stream import Elements
+from pipeline.read.limits import MAX_VALUE_BYTES
+from pipeline.read.slices import Slice
+
+SAMPLE_SIZE = 1_000
+"""Image ids of a file that are kept for quantiles, at most."""
+
+MAX_DISTINCT = 4_000_000
+"""Distinct image ids that are counted; beyond, their number stays unknown."""
+
+_STRING_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NUMBER_TOKEN = re.compile(rb"[-+.0-9eE]+")
+
+
+class IdStatistics:
+    """Sample and number of distinct values of image ids that come in batches.
+
+    The sample depends on the rows alone, not on how they are cut into batches.
+    """
+
+    def __init__(self) -> None:
+        self._n_rows = 0
+        self._stride = 1
+        self._sample: list[tuple[int, int | str]] = []
+        self._distinct: set[int | str] = set()
+
+    def add(
+        self, ids: NDArray[np.int64] | list[str | None], is_usable_N: NDArray[np.bool_]
+    ) -> None:
+        """Take in the ids of the next rows."""
+        first = -self._n_rows % self._stride
+        for row in range(first, len(ids), self._stride):
+            if is_usable_N[row]:
+                value: Any = ids[row]
+                plain = value if isinstance(value, str) else int(value)
+                self._sample.append((self._n_rows + row, plain))
+        self._n_rows += len(ids)
+        while len(self._sample) > 2 * SAMPLE_SIZE:
+            self._stride *= 2
+            self._sample = [pair for pair in self._sample if pair[0] % self._stride == 0]
+        if len(self._distinct) <= MAX_DISTINCT:
+            if isinstance(ids, list):
+                self._distinct.update(value for value in ids if value is not None)
+            else:
+                self._distinct.update(np.unique(ids[is_usable_N]).tolist())
+
+    def sample(self) -> Any:
+        """Return ids of rows at even distances, sorted (strings by code points, as UTF-8 is)."""
+        step = -(-len(self._sample) // SAMPLE_SIZE) or 1
+        values: list[Any] = [value for _, value in self._sample[::step]]
+        return sorted(values)
+
+    def n_distinct(self) -> int | None:
+        """Return how many ids there are, or None if they were too many to count."""
+        return len(self._distinct) if len(self._distinct) <= MAX_DISTINCT else None
+
+
+class RowScan:
+    """Cuts the rows of one JSON file into slices and looks at their ids.
+
+    Parameters
+    ----------
+    uri, format : str
+        Of the slices.
+    id_mode : str
+        ``--read.id_mode``.
+    unit_bytes : int
+        A slice is closed once it is that long.
+    """
+
+    def __init__(self, uri: str, format: str, id_mode: str, unit_bytes: int) -> None:
+        self.id_type: str | None = None if id_mode == "auto" else id_mode
+        self.slices: list[Slice] = []
+        self.statistics = IdStatistics()
+        self.n_rows = 0
+        self.has_category = False
+        self.has_segmentation = False
+        self._uri = uri
+        self._format = format
+        self._id_mode = id_mode
+        self._unit_bytes = unit_bytes
+        self._open: list[Any] = []  # first_row, n_rows, start, stop, min, max
+        self._float_at: int | None = None
+
+    def add(self, found: Elements) -> None:
+        """Take in the next rows."""
+        ids, is_usable_N = self._convert_ids(found)
+        self.statistics.add(ids, is_usable_N)
+        self.has_category |= bool(np.any(found.flags_N & compiled.HAS_CATEGORY))
+        self.has_segmentation |= bool(np.any(found.flags_N & compiled.HAS_SEGMENTATION))
+        start_N, stop_N = found.start_N + found.base, found.stop_N + found.base
+        giants = np.flatnonzero(stop_N - start_N > MAX_VALUE_BYTES).tolist()
+        row = 0
+        while row < len(start_N):
+            is_giant = giants[:1] == [row]
+            if is_giant:
+                self._close()
+                giants.pop(0)
+            start = self._open[2] if self._open else int(start_N[row])
+            reach = int(np.searchsorted(stop_N[row:], start + self._unit_bytes)) + row + 1
+            stop_row = row + 1 if is_giant else min([reach, len(start_N), *giants[:1]])
+            self._grow(start, int(stop_N[stop_row - 1]), stop_row - row)
+            self._widen(ids, is_usable_N, row, stop_row)
+            if is_giant or self._open[3] - start >= self._unit_bytes:
+                self._close()
+            row = stop_row
+
+    def finish(self) -> None:
+        """Close the last slice; refuse what can be seen only at the end.
+
+        Raises
+        ------
+        SchemaError
+            If no row has a mask, or the ids are floats.
+        """
+        self._close()
+        if self.id_type is None and self._float_at is not None:
+            raise SchemaError(
+                f"{self._uri}: byte {self._float_at}: image_id: expected integers or strings, got "
+                "floating-point numbers (as pandas writes a column with a missing value); convert "
+                "whole numbers with --read.id_mode int"
+            )
+        if self.n_rows and not self.has_segmentation:
+            raise SchemaError(
+                f"{self._uri}: expected masks in 'segmentation', got {self.n_rows} rows without "
+                "one (boxes only); give the results of a segmentation model (detectron2: "
+                "coco_instances_results.json of a run with 'segm')"
+            )
+
+    def _grow(self, start: int, stop: int, n_rows: int) -> None:
+        if not self._open:
+            self._open = [self.n_rows, 0, start, stop, None, None]
+        self._open[1] += n_rows
+        self._open[3] = stop
+        self.n_rows += n_rows
+
+    def _widen(self, ids: Any, is_usable_N: NDArray[np.bool_], row: int, stop_row: int) -> None:
+        if isinstance(ids, list):
+            usable: list[Any] = [value for value in ids[row:stop_row] if value is not None]
+        else:
+            values = ids[row:stop_row][is_usable_N[row:stop_row]]
+            usable = [int(values.min()), int(values.max())] if len(values) else []
+        low, high = self._open[4:]
+        if usable:
+            known = [] if low is None else [low, high]
+            self._open[4] = min([*usable, *known])
+            self._open[5] = max([*usable, *known])
+
+    def _close(self) -> None:
+        if self._open:
+            first_row, n_rows, start, stop, low, high = self._open
+            self.slices.append(
+                Slice(
+                    self._uri, self._format, first_row, n_rows, start, stop, stop - start, low, high
+                )
+            )
+            self._open = []
+
+    def _convert_ids(self, found: Elements) -> tuple[Any, NDArray[np.bool_]]:
+        """Return the ids in the file's type and which of them are usable."""
+        kind_N = found.id_kind_N
+        if self._id_mode == "auto":
+            self._settle_type(found)
+        if self.id_type != "string":
+            is_usable_N = kind_N == compiled.ID_INT
+            values_N = found.id_value_N
+            is_other_N = (kind_N == compiled.ID_STRING) | (kind_N == compiled.ID_FLOAT)
+            if self._id_mode == "int" and is_other_N.any():
+                values_N = values_N.copy()
+                for row in np.flatnonzero(is_other_N).tolist():
+                    value = convert_id(_decode_id(found, row), "int", "int")
+                    is_usable_N[row] = value is not None
+                    values_N[row] = value or 0
+            return values_N, is_usable_N
+        ids = [
+            convert_id(_decode_id(found, row), "string", self._id_mode)
+            for row in range(len(kind_N))
+        ]
+        return ids, np.array([value is not None for value in ids], np.bool_)
+
+    def _settle_type(self, found: Elements) -> None:
+        """Let the first id decide; refuse a file with both types."""
+        kind_N = found.id_kind_N
+        floats = np.flatnonzero(kind_N == compiled.ID_FLOAT)
+        if len(floats) and self._float_at is None:
+            self._float_at = found.base + int(found.id_at_N[floats[0]])
+        names = {compiled.ID_INT: "int", compiled.ID_STRING: "string"}
+        typed = np.flatnonzero((kind_N == compiled.ID_INT) | (kind_N == compiled.ID_STRING))
+        if not len(typed):
+            return
+        if self.id_type is None:
+            self.id_type = names[int(kind_N[typed[0]])]
+        wanted = compiled.ID_INT if self.id_type == "int" else compiled.ID_STRING
+        others = typed[kind_N[typed] != wanted]
+        if len(others):
+            raise SchemaError(
+                f"{self._uri}: byte {found.base + int(found.id_at_N[others[0]])}: image_id: "
+                f"expected one type in all rows, got {names[int(kind_N[others[0]])]} after "
+                f"{self.id_type}; choose one with --read.id_mode int|string"
+            )
+
+
+def _decode_id(found: Elements, row: int) -> object:
+    """Return the value of a row's image_id; None where it has no usable kind."""
+    kind = int(found.id_kind_N[row])
+    if kind == compiled.ID_INT:
+        return int(found.id_value_N[row])
+    place = int(found.id_at_N[row])
+    if kind == compiled.ID_STRING and (token := _STRING_TOKEN.match(found.text, place)):
+        try:
+            return msgspec.json.decode(token[0], type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return token[0][1:-1].decode("utf-8", "replace")
+    if kind == compiled.ID_FLOAT and (token := _NUMBER_TOKEN.match(found.text, place)):
+        try:
+            return float(token[0])
+        except ValueError:
+            return None
+    return None

@@ -1,0 +1,89 @@
+"""What a file is, by its content; its name says nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pipeline import storage
+from pipeline.errors import InputError, SchemaError
+from pipeline.read.coco_annotations import take_key
+from pipeline.read.json_faults import show
+from pipeline.read.json_stream import JsonWindow
+from pipeline.read.text import open_window
+from pipeline.storage import InputFile
+
+_PARQUET_MAGIC = b"PAR1"
+_SNIFF_BYTES = 1 << 16
+_COCO_KEYS = ("annotations", "images", "categories", "info", "licenses")
+
+
+def sniff(file: InputFile) -> str:
+    """Return the format of a file: a name of `pipeline.read.FORMATS`.
+
+    Parameters
+    ----------
+    file : InputFile
+        Its first bytes, or for JSON its first row or keys, are read.
+
+    Raises
+    ------
+    InputError
+        If it is empty, or neither Parquet nor JSON.
+    SchemaError
+        If it is JSON of another shape.
+    """
+    if storage.read_bytes(file.uri, 0, len(_PARQUET_MAGIC)) == _PARQUET_MAGIC:
+        return "parquet"
+    with open_window(file.uri, _SNIFF_BYTES) as window:
+        first = window.peek()
+        if first == b"[":
+            return _sniff_array(window)
+        if first == b"{":
+            return _sniff_object(window)
+        if first == b'"' or first in b"-0123456789tfn":
+            raise SchemaError(f"{file.uri}: {_expected()}, got {show(window.text[:24])}")
+        raise InputError(
+            f"{file.uri}: byte {window.offset}: expected Parquet or JSON, got "
+            f"{show(window.text[window.place : window.place + 24])}; give predictions or "
+            "annotations with masks"
+        )
+
+
+def _sniff_array(window: JsonWindow) -> str:
+    for found in window.take_array():
+        data = found.text[found.start_N[0] : found.stop_N[0]]
+        try:
+            row: Any = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return "coco_results"
+        if isinstance(row, dict) and ("image_id" in row or "segmentation" in row):
+            return "coco_results"
+        raise SchemaError(f"{window.uri}: {_expected()}, got a list whose first row is {show(row)}")
+    return "coco_results"
+
+
+def _sniff_object(window: JsonWindow) -> str:
+    keys: list[str] = []
+    window.take(b"{", "an object")
+    while window.peek() not in (b"}", b""):
+        if keys:
+            window.take(b",", "',' or '}' after a value")
+        keys.append(take_key(window))
+        if keys[-1] in _COCO_KEYS:
+            return "coco_annotations"
+        if window.peek() == b"[":
+            for _ in window.take_array():
+                pass
+        else:
+            window.take_value()
+    got = ", ".join(map(show, keys[:10])) or "no key"
+    raise SchemaError(f"{window.uri}: {_expected()}, got an object with {got}")
+
+
+def _expected() -> str:
+    return (
+        "expected COCO results (a list of objects with image_id and segmentation) or COCO "
+        "annotations (an object with 'images' and 'annotations')"
+    )

@@ -1,0 +1,297 @@
+"""The one validating parser for rows from outside: raw columns to INSTANCES and faults.
+
+Every check is a vector operation over all rows; only rows at fault are looked
+at one by one, to say what is wrong with them. A row has one fault: of its
+image, category, score, box, size or mask, the first in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline import columns
+from pipeline.masks.rle import RleCode, size_code
+from pipeline.read.image_table import ImageTable
+from pipeline.read.raw_masks import ReadMasks, read_masks
+from pipeline.read.raw_rows import NO_MASK, POLYGON_MASK, Fault, RawRows
+from schemas.instances import instances_schema
+
+SIZE_CODES = (RleCode.SIZE_INVALID, RleCode.IMAGE_TOO_LARGE)
+
+
+class FileFacts(NamedTuple):
+    """What rows are checked against.
+
+    Attributes
+    ----------
+    images : ImageTable or None
+        Sizes of the images that the file lists; None if it lists none.
+    category_ids : int64 (C,) or None
+        Ids of the categories that the file lists, sorted; None if it lists none.
+    has_category : bool
+        Whether any row of the file has a category; if none has, all are of one class.
+    """
+
+    images: ImageTable | None = None
+    category_ids: NDArray[np.int64] | None = None
+    has_category: bool = True
+
+
+class Validated(NamedTuple):
+    """Usable rows and the faults of the others, by row of the raw columns."""
+
+    instances: pa.Table
+    faults: dict[int, Fault]
+    counters: dict[str, int]
+
+
+class _Verdicts:
+    """Which rows are still good, and the fault of each that is not."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.is_good_N = np.ones(n_rows, np.bool_)
+        self.faults: dict[int, Fault] = {}
+
+    def refuse(
+        self, is_bad_N: NDArray[np.bool_], code: str, field: str, message: Callable[[int], str]
+    ) -> None:
+        for row in np.flatnonzero(is_bad_N & self.is_good_N).tolist():
+            self.faults[row] = Fault(code, field, message(row))
+        self.is_good_N &= ~is_bad_N
+
+
+def validate(raw: RawRows, uri: str, id_type: str, facts: FileFacts) -> Validated:
+    """Check rows and bring their masks into canonical form.
+
+    Parameters
+    ----------
+    raw : RawRows
+        N rows of one file.
+    uri : str
+        The file, for the column ``source``.
+    id_type : str
+        ``"int"`` or ``"string"``.
+    facts : FileFacts
+        What the file says beside its rows.
+
+    Returns
+    -------
+    Validated
+        INSTANCES in the order of the rows. No rows in: an empty table.
+    """
+    verdicts = _Verdicts(len(raw.source_row_N))
+    size_hw_N2 = _check_images(raw, facts.images, verdicts)
+    _check_values(raw, facts, verdicts)
+    _check_sizes(raw, size_hw_N2, facts.images is not None, verdicts)
+    masks = read_masks(raw, size_hw_N2)
+    for row, fault in masks.faults.items():
+        if verdicts.is_good_N[row]:
+            verdicts.faults[row] = fault
+    verdicts.is_good_N &= ~masks.is_bad_N
+    counters = _count(raw, masks, verdicts.is_good_N)
+    is_swapped_N = _is_swapped(raw, masks, size_hw_N2, verdicts.is_good_N)
+    verdicts.refuse(
+        is_swapped_N,
+        "SIZE_MISMATCH",
+        "segmentation.size",
+        lambda row: (
+            "expected size as [height, width]: the box fits the mask only if "
+            f"{size_hw_N2[row].tolist()} is read as [width, height]"
+        ),
+    )
+    good_M = np.flatnonzero(verdicts.is_good_N)
+    instances = _instances(raw, masks, size_hw_N2, good_M, uri, id_type)
+    return Validated(instances, verdicts.faults, counters)
+
+
+def _check_images(
+    raw: RawRows, images: ImageTable | None, verdicts: _Verdicts
+) -> NDArray[np.int64]:
+    """Refuse rows of unknown images; return the size of every mask, its own or its image's."""
+    if images is None:
+        return raw.size_hw_N2
+    listed_N2, is_known_N = images.sizes_of(raw.image_id)
+    verdicts.refuse(
+        ~is_known_N,
+        "IMAGE_UNKNOWN",
+        "image_id",
+        lambda row: f"expected an id of the file's images, got {raw.image_id[row].as_py()!r}",
+    )
+    has_listed_N = (listed_N2 > 0).all(axis=1)
+    has_own_N = (raw.mask_kind_N != POLYGON_MASK) & (raw.mask_kind_N != NO_MASK)
+    _refuse_sizes(raw.size_hw_N2, has_own_N, verdicts)
+    verdicts.refuse(
+        has_own_N & has_listed_N & (raw.size_hw_N2 != listed_N2).any(axis=1),
+        "SIZE_MISMATCH",
+        "segmentation.size",
+        lambda row: (
+            f"expected the image's [height, width] {listed_N2[row].tolist()}, got "
+            f"{raw.size_hw_N2[row].tolist()}"
+        ),
+    )
+    return np.where(has_own_N[:, None], raw.size_hw_N2, listed_N2)
+
+
+def _check_values(raw: RawRows, facts: FileFacts, verdicts: _Verdicts) -> None:
+    if facts.has_category:
+        verdicts.refuse(
+            ~columns.is_valid(raw.category_id),
+            "CATEGORY",
+            "category_id",
+            lambda _: "expected a category as other rows of the file have one, got none",
+        )
+    if facts.category_ids is not None and facts.has_category:
+        category_N = pc.fill_null(raw.category_id, 0).to_numpy()
+        verdicts.refuse(
+            ~np.isin(category_N, facts.category_ids),
+            "CATEGORY",
+            "category_id",
+            lambda row: f"expected an id of the file's categories, got {category_N[row]}",
+        )
+    score_N = pc.fill_null(raw.score, 0.0).to_numpy()
+    verdicts.refuse(
+        ~np.isfinite(score_N),
+        "SCORE",
+        "score",
+        lambda row: f"expected a finite number or null, got {score_N[row]}",
+    )
+    is_box_N = np.isfinite(raw.bbox_xywh_N4).all(axis=1)
+    is_box_N &= (raw.bbox_xywh_N4[:, 2:] >= 0).all(axis=1)
+    verdicts.refuse(
+        raw.has_bbox_N & ~is_box_N,
+        "BBOX",
+        "bbox",
+        lambda row: (
+            "expected finite [x, y, width, height] without negative width or height, got "
+            f"{raw.bbox_xywh_N4[row].tolist()}"
+        ),
+    )
+
+
+def _check_sizes(
+    raw: RawRows, size_hw_N2: NDArray[np.int64], has_images: bool, verdicts: _Verdicts
+) -> None:
+    is_polygon_N = raw.mask_kind_N == POLYGON_MASK
+    verdicts.refuse(
+        raw.mask_kind_N == NO_MASK,
+        "NO_SEGMENTATION",
+        "segmentation",
+        lambda _: "expected a mask, got none",
+    )
+    code = "SIZE_INVALID" if has_images else "IMAGE_UNKNOWN"
+    verdicts.refuse(
+        is_polygon_N & (size_hw_N2 == -1).all(axis=1),
+        code,
+        "height",
+        lambda _: (
+            "expected the height and width of the image, which a polygon does not state, "
+            "got none; give them in the file's 'images'"
+        ),
+    )
+    _refuse_sizes(size_hw_N2, np.ones(len(size_hw_N2), np.bool_), verdicts)
+
+
+def _refuse_sizes(
+    size_hw_N2: NDArray[np.int64], is_asked_N: NDArray[np.bool_], verdicts: _Verdicts
+) -> None:
+    code_N = size_code(size_hw_N2)
+    expected = "[height, width] of at least 1 and height x width < 2**31"
+    for code in SIZE_CODES:
+        verdicts.refuse(
+            (code_N == code) & is_asked_N,
+            code.name,
+            "segmentation.size",
+            lambda row: f"expected {expected}, got {size_hw_N2[row].tolist()}",
+        )
+
+
+def _is_swapped(
+    raw: RawRows,
+    masks: ReadMasks,
+    size_hw_N2: NDArray[np.int64],
+    is_good_N: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Return whether a row's box says that its size is [width, height].
+
+    It does where the box leaves the image as stated, and the same runs read
+    with height and width exchanged have that box, to 2 px on every side.
+    """
+    box_N4 = np.where(raw.has_bbox_N[:, None], raw.bbox_xywh_N4, 0.0)
+    far_N2 = box_N4[:, :2] + box_N4[:, 2:]
+    leaves_N = (far_N2 > size_hw_N2[:, ::-1] + 1.0).any(axis=1)
+    is_asked_N = leaves_N & is_good_N & (raw.mask_kind_N != POLYGON_MASK)
+    is_swapped_N = np.zeros(len(is_asked_N), np.bool_)
+    if is_asked_N.any():
+        asked_M = np.flatnonzero(is_asked_N)
+        tight_M4 = masks.boxes_if_swapped(asked_M, size_hw_N2).astype(np.float64)
+        tight_M4[:, 2:] += tight_M4[:, :2]
+        corners_M4 = np.hstack([box_N4[asked_M, :2], far_N2[asked_M]])
+        is_swapped_N[asked_M] = (np.abs(tight_M4 - corners_M4) <= 2.0).all(axis=1)
+    return is_swapped_N
+
+
+def _count(raw: RawRows, masks: ReadMasks, is_good_N: NDArray[np.bool_]) -> dict[str, int]:
+    score_N = pc.fill_null(raw.score, 0.0).to_numpy()
+    near, far = raw.bbox_xywh_N4[:, :2], raw.bbox_xywh_N4[:, :2] + raw.bbox_xywh_N4[:, 2:]
+    tight_near = masks.bbox_xywh_N4[:, :2]
+    tight_far = tight_near + masks.bbox_xywh_N4[:, 2:]
+    is_apart_N = ((near >= tight_far) | (far <= tight_near)).any(axis=1)
+    numbers = {
+        "score_out_of_range": (score_N < 0) | (score_N > 1),
+        "bbox_apart_from_mask": raw.has_bbox_N & is_apart_N & (masks.area_N > 0),
+        **masks.notes,
+    }
+    counted = {name: int(np.sum(is_N[is_good_N])) for name, is_N in numbers.items()}
+    return {name: count for name, count in counted.items() if count}
+
+
+def _instances(
+    raw: RawRows,
+    masks: ReadMasks,
+    size_hw_N2: NDArray[np.int64],
+    good_M: NDArray[np.int64],
+    uri: str,
+    id_type: str,
+) -> pa.Table:
+    is_all = len(good_M) == len(raw.source_row_N)
+
+    def pick(array: Any) -> Any:
+        if is_all:
+            return array
+        return array.take(pa.array(good_M)) if isinstance(array, pa.Array) else array[good_M]
+
+    def column(values: NDArray[Any], dtype: pa.DataType) -> pa.Array:
+        return pa.array(np.ascontiguousarray(pick(values)), dtype)
+
+    i32 = pa.int32()
+    no_bbox_M = ~pick(raw.has_bbox_N)
+    boxes = [column(masks.bbox_xywh_N4[:, k], i32) for k in range(4)]
+    input_boxes = [
+        pa.array(np.ascontiguousarray(pick(raw.bbox_xywh_N4[:, k])), mask=no_bbox_M)
+        for k in range(4)
+    ]
+    extras = raw.extras if is_all else raw.extras.take(pa.array(good_M))
+    arrays = [
+        pick(raw.image_id),
+        pick(raw.input_id),
+        pick(raw.category_id),
+        pick(raw.score),
+        column(raw.iscrowd_N, pa.bool_()),
+        column(size_hw_N2[:, 0], i32),
+        column(size_hw_N2[:, 1], i32),
+        *boxes,
+        column(masks.area_N, pa.int64()),
+        *input_boxes,
+        pick(raw.area),
+        columns.from_strings(masks.strings(good_M)),
+        pa.repeat(pa.scalar(uri, pa.large_string()), len(good_M)),
+        column(raw.source_row_N, pa.int64()),
+        *extras.columns,
+    ]
+    return pa.Table.from_arrays(arrays, schema=instances_schema(id_type, list(extras.schema)))
