@@ -21,6 +21,13 @@ Floats = NDArray[np.float64]
 CELLS = 28
 _HARMONICS = np.arange(2, 6)
 _N_LIMBS = 5
+_DETECTIONS_AN_OBJECT = {
+    "dense": 4.8,
+    "scattered": 4.8,
+    "sparse": 1.1,
+    "crowded": 1.5,
+    "nested": 1.6,
+}
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,14 @@ def make_scene(
     rng: np.random.Generator, kind: str, n_masks: int, height: int, width: int, side: int
 ) -> Detections:
     """Return one image's detections, the surest first."""
-    mean = {"dense": 5.0, "sparse": 1.1, "crowded": 1.5, "nested": 1.6}[kind]
-    owner = _owners(rng, n_masks, mean)
+    owner = _owners(rng, n_masks, _DETECTIONS_AN_OBJECT[kind])
     n_objects = int(owner[-1]) + 1
     extent = _extents(rng, n_objects, side)
     centre = rng.random((n_objects, 2)) * (width, height)
     category = np.minimum(rng.zipf(1.3, n_objects), 80)
+    if kind == "dense":  # a pile in the middle
+        centre = np.array([width, height]) / 2 + rng.normal(0, 0.03 * side, (n_objects, 2))
+        category[:] = category[0]
     if kind == "crowded":
         _crowd(rng, extent, centre, category, height, width, side)
     if kind == "nested":
@@ -158,7 +167,7 @@ def _owners(rng: np.random.Generator, n_masks: int, mean: float) -> NDArray[np.i
 
 def _extents(rng: np.random.Generator, n_objects: int, side: int) -> Floats:
     """Return widths and heights (K, 2) in pixels; spread as in LVIS, log-normal."""
-    size = side * 0.054 * np.exp(rng.normal(0, 0.85, n_objects))
+    size = side * 0.051 * np.exp(rng.normal(0, 0.85, n_objects))
     aspect = np.exp(rng.normal(0, 0.4, n_objects))
     extent = np.stack([size * np.sqrt(aspect), size / np.sqrt(aspect)], axis=1)
     return np.clip(extent, side * 0.008, side * 0.9)

@@ -7,12 +7,17 @@ objects: each has a shape, a place and a category, and gives several detections
 whose boxes are jittered and whose logits are noisy, so that they are near
 duplicates of each other. Kinds of scenes:
 
-- ``dense``: what a mask generator, several models or a low score limit leave:
-  about four detections an object (the default; 35-40 % survive IoU 0.8).
+- ``dense``: what a mask generator or several models leave of the things in the
+  middle of a picture: about five detections an object, one category (but for one
+  label in ten), most boxes overlap (the default; 35-40 % survive IoU 0.8).
+- ``scattered``: as many near duplicates, but all over the picture and in 80
+  categories: few boxes overlap.
 - ``sparse``: one detector after its box NMS: mostly one detection an object.
-- ``crowded``: objects of few categories packed into clusters: many boxes
-  overlap, few masks do.
+- ``crowded``: objects of one size packed into clusters: boxes overlap, masks do less.
 - ``nested``: objects with parts of their own inside, in the same category.
+
+How long a library takes that walks every pair whose boxes overlap depends on the
+number of those pairs, so results must name it.
 
 The same arguments give the same bytes: soft masks and sampling weights are
 rounded to multiples of 2**-8 and 2**-12, so their products and sums are exact
@@ -36,7 +41,7 @@ from numpy.typing import NDArray
 from benchmarks import shapes
 from benchmarks.runs import counts_to_strings, paste_counts
 
-Kind = Literal["dense", "sparse", "crowded", "nested"]
+Kind = Literal["dense", "scattered", "sparse", "crowded", "nested"]
 
 GENERATOR_VERSION = 1
 """Raised when the same arguments give other bytes; part of the cache's key."""

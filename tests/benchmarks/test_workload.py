@@ -34,7 +34,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
     assert first.bytes_B.tobytes() != other.bytes_B.tobytes()
 
 
-@pytest.mark.parametrize("kind", ["dense", "sparse", "crowded", "nested"])
+@pytest.mark.parametrize("kind", ["dense", "scattered", "sparse", "crowded", "nested"])
 def test_every_string_is_canonical_and_sums_to_its_image(kind) -> None:
     workload = make_workload(kind, n_images=2, masks_per_image=40, side=256)
     assert len(workload) == 80
