@@ -100,29 +100,38 @@ def sort_stretches(keys_E, spare_E, starts_K, ends_K, n_stretches):
 
 
 @kernel
+def cancel_pairs(counts_R, start, end):
+    """Drop changes there and back at one position from sorted positions; new end."""
+    out = start
+    for place in range(start, end):
+        if out > start and counts_R[out - 1] == counts_R[place]:
+            out -= 1
+        else:
+            counts_R[out] = counts_R[place]
+            out += 1
+    return out
+
+
+@kernel
 def sweep(keys_E, first, end, min_votes, n_pixels, counts_R, out):
     """Write the runs of pixels that ``min_votes`` masks have at least; new end.
 
-    Changes are written as positions, always, and the index moves on where the
-    colour changed; then positions become run lengths.
+    Changes of colour are written as positions: always, while the index moves on
+    only where the colour changed. Then positions become run lengths. Where masks
+    start and end at one position, the colour may change there and back (never in
+    a union, as starts sort before ends).
     """
     start = out
     votes = 0
-    is_inside = False
-    latest = -1
+    was_inside = False
     for e in range(first, end):
         votes += 1 - 2 * (keys_E[e] & 1)
-        position = keys_E[e] >> 1
-        counts_R[out] = position
-        is_changed = (votes >= min_votes) != is_inside
-        is_inside ^= is_changed
-        out += is_changed
-        if is_changed and position == latest:
-            # There and back at one position, where masks start and end: no run at all.
-            out -= 2
-            latest = -1
-        else:
-            latest = position if is_changed else latest
+        counts_R[out] = keys_E[e] >> 1
+        is_inside = votes >= min_votes
+        out += is_inside != was_inside
+        was_inside = is_inside
+    if min_votes > 1:
+        out = cancel_pairs(counts_R, start, out)
     before = 0
     for place in range(start, out):
         position = np.int64(counts_R[place])
