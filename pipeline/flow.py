@@ -5,6 +5,7 @@ With `sink.py`, which writes what this module moves, the only module that knows 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ import ray
 
 from pipeline import publish, report, sink, storage, tasks
 from pipeline.config import CompactConfig
-from pipeline.errors import ConfigError, GateError, StorageError
+from pipeline.errors import CompactionError, ConfigError, GateError, StorageError
 from pipeline.plan import Plan, make_plan, name_run
 from pipeline.read import scan
 from pipeline.read.slices import FileScan
@@ -29,7 +30,8 @@ SCAN_HERE_BYTES = 256 << 20
 REJECTS_ALLOWED = 100
 """Rejects up to this number never stop a run, whatever their share."""
 
-_RETRIES = {"max_retries": 3, "retry_exceptions": False}
+_RETRIES = 3
+"""How often a task or an actor that died is tried again; Ray's default is for ever."""
 
 Progress = Callable[[Plan, Sequence[UnitRecord]], None]
 
@@ -75,8 +77,9 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     """
     timer = report.Timer()
     output = storage.to_uri(config.output)
-    target = publish.inspect_target(output, [storage.to_uri(text) for text in config.inputs])
     inventory = storage.list_inputs(config.inputs)
+    given = [storage.to_uri(text) for text in config.inputs]
+    target = publish.inspect_target(output, [*given, *(file.uri for file in inventory)])
     run_id = name_run(inventory, config)
     if is_live(target, run_id):
         return Outcome("already", run_id)
@@ -157,9 +160,13 @@ def execute(
     if not units:
         return
     whole: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None, "zero_copy_batch": True}
-    rows = ray.data.from_arrow(units)
+    rows: Any = ray.data.from_arrow(units)
     rows = rows.map_batches(
-        tasks.read_units, fn_args=(context,), num_cpus=pool.task_cpus, **_RETRIES, **whole
+        tasks.read_units,
+        fn_args=(context,),
+        num_cpus=pool.task_cpus,
+        ray_remote_args_fn=lambda: {"max_retries": _RETRIES},
+        **whole,
     )
     if plan.bounds is not None:
         rows = rows.repartition(plan.n_units, keys=["partition"])
@@ -168,12 +175,15 @@ def execute(
         fn_constructor_args=(context,),
         compute=ray.data.ActorPoolStrategy(size=pool.actors),
         num_cpus=pool.actor_cpus,
-        max_restarts=3,
-        max_task_retries=3,
+        ray_remote_args_fn=lambda: {"max_restarts": _RETRIES, "max_task_retries": _RETRIES},
         **whole,
     )
     rows = rows.map_batches(
-        tasks.write_units, fn_args=(context,), num_cpus=pool.task_cpus, **_RETRIES, **whole
+        tasks.write_units,
+        fn_args=(context,),
+        num_cpus=pool.task_cpus,
+        ray_remote_args_fn=lambda: {"max_retries": _RETRIES},
+        **whole,
     )
     for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for data in batch["notes"].to_pylist():
@@ -275,15 +285,26 @@ def start_ray(config: CompactConfig) -> None:
 
     Raises
     ------
+    CompactionError
+        If Ray does not start or answer.
     ConfigError
         For ``--device cuda`` without a GPU, and for a local output path on several nodes.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if not ray.is_initialized():
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if not os.environ.get("RAY_ADDRESS"):
             options |= {"address": "local", "include_dashboard": False}
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except Exception as error:  # Ray raises bare Exceptions here
+            where = os.environ.get("RAY_ADDRESS", "on this machine")
+            raise CompactionError(
+                f"expected Ray to start or answer ({where}), got: {error}. Check the address, "
+                "the machine's free memory and its load, and run again"
+            ) from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     data = ray.data.DataContext.get_current()
     data.enable_progress_bars = False
     data.print_on_execution_start = False
