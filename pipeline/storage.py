@@ -177,11 +177,12 @@ def list_names(uri: str) -> list[str]:
     if not exists(uri):
         return []
     found = _guard(uri, "list", lambda: fs.ls(path, detail=False))
-    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+    below = [name for name in found if name != path + "/"]  # a store's marker of a folder
+    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in below)
 
 
 def remove(uri: str) -> None:
-    """Delete one file."""
+    """Delete one file; an object store does not say when there was none."""
     fs, path = file_system(uri)
     _guard(uri, "delete", lambda: fs.rm_file(path))
 

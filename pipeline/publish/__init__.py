@@ -3,16 +3,16 @@
 The only package that knows Delta.
 
 Order of the modules: `log` and `commit` know one table; `target` says what is there before a
-run, `files` checks what it wrote, `tables` publishes and opens all three, `history` goes back,
-`heartbeat` and `vacuum` find what is proven dead.
+run, `files` checks what it wrote, `tables` publishes and opens all three, `rollback` goes back,
+`heartbeat` and `cleanup` find what is proven dead.
 """
 
+from pipeline.publish.cleanup import vacuum
 from pipeline.publish.files import verify_files
 from pipeline.publish.heartbeat import write_heartbeat
-from pipeline.publish.history import history, restore
+from pipeline.publish.rollback import history, restore
 from pipeline.publish.tables import open_tables, publish
 from pipeline.publish.target import RunState, Target, find_run, inspect_target
-from pipeline.publish.vacuum import vacuum
 
 __all__ = [
     "RunState",

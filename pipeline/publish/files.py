@@ -104,6 +104,8 @@ def _statistics(footer: pq.FileMetaData, column: str) -> tuple[Any, Any, int | N
     highs: list[Any] = []
     nulls = 0
     for group in (footer.row_group(number) for number in range(footer.num_row_groups)):
+        if group.num_rows == 0:
+            continue
         chunks = (group.column(number) for number in range(group.num_columns))
         statistics = next((c.statistics for c in chunks if c.path_in_schema == column), None)
         if statistics is None or not statistics.has_null_count:

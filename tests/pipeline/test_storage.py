@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import storage
+from pipeline.errors import ConfigError, InputError, StorageError
+from pipeline.storage import InputFile
+
+
+@pytest.fixture
+def folder_uri(output_uri: str) -> str:
+    """URI of a folder that does not exist yet, on a local disk and on S3."""
+    return output_uri
+
+
+def write(folder_uri: str, *names: str, data: bytes = b"{}") -> list[str]:
+    uris = [storage.join(folder_uri, name) for name in names]
+    for uri in uris:
+        storage.write_bytes(uri, data)
+    return uris
+
+
+# Names of places
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("/data/a.json", "file:///data/a.json"),
+        ("/data//b/../a.json/", "file:///data/a.json"),
+        ("file:///data/a.json", "file:///data/a.json"),
+        ("local://data/a.json", "file:///data/a.json"),
+        (" /data/a.json ", "file:///data/a.json"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("s3://bucket", "s3://bucket"),
+        ("memory://a", "memory://a"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+    ],
+)
+def test_to_uri(given: str, expected: str) -> None:
+    assert storage.to_uri(given) == expected
+
+
+def test_to_uri_of_relative_and_home_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert storage.to_uri("in/a.json") == f"file://{tmp_path}/in/a.json"
+    assert storage.to_uri("~/a.json") == f"file://{tmp_path}/a.json"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("zip://a.json::s3://key:secret@bucket/b.zip", "chained URL"),
+        ("s3://key:secret@bucket/a", "without credentials"),
+        ("nosuch://a", "expected a scheme of fsspec, got 'nosuch'"),
+    ],
+)
+def test_to_uri_refuses(given: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        storage.to_uri(given)
+    assert "secret" not in str(caught.value)
+
+
+def test_redact() -> None:
+    assert storage.redact("s3://key:secret@bucket/a") == "s3://***@bucket/a"
+    assert storage.redact("mail a@b, s3://bucket/a@b") == "mail a@b, s3://bucket/a@b"
+
+
+def test_join_and_local_path() -> None:
+    assert storage.join("s3://bucket/a/", "b", "c") == "s3://bucket/a/b/c"
+    assert storage.join("file:///a") == "file:///a"
+    assert storage.local_path("file:///a b/c") == Path("/a b/c")
+    assert storage.is_local("file:///a")
+    assert not storage.is_local("s3://a")
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "expected"),
+    [
+        ("file:///a/b", "file:///a", True),
+        ("file:///a", "file:///a", True),
+        ("file:///a", "file:///a/b", False),
+        ("file:///ab", "file:///a", False),
+        ("s3://a/b", "file:///a", False),
+    ],
+)
+def test_is_inside(inner: str, outer: str, expected: bool) -> None:
+    assert storage.is_inside(inner, outer) is expected
+
+
+def test_a_scheme_without_its_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(*args: Any, **options: Any) -> None:
+        raise ImportError("Install gcsfs")
+
+    monkeypatch.setattr(storage.fsspec, "filesystem", absent)
+    with pytest.raises(ConfigError, match=r"pip install 'maskpress\[gcs\]'"):
+        storage.file_system("gs://bucket/a")
+    with pytest.raises(ConfigError, match="Install gcsfs"):
+        storage.file_system("other://bucket/a")
+
+
+# Bytes
+
+
+def test_what_is_written_is_read(folder_uri: str) -> None:
+    (uri,) = write(folder_uri, "a/b.bin", data=b"0123456789")
+    assert storage.exists(uri)
+    assert storage.file_bytes(uri) == 10
+    assert storage.read_bytes(uri) == b"0123456789"
+    assert storage.read_bytes(uri, 2, 5) == b"234"
+    with storage.open_input(uri) as stream:
+        stream.seek(8)
+        assert stream.read() == b"89"
+    storage.write_bytes(uri, memoryview(b"new"))
+    assert storage.read_bytes(uri) == b"new"
+    assert storage.list_names(storage.join(folder_uri, "a")) == ["b.bin"]
+    storage.remove(uri)
+    assert not storage.exists(uri)
+
+
+def test_what_is_not_there(folder_uri: str) -> None:
+    uri = storage.join(folder_uri, "absent")
+    assert not storage.exists(uri)
+    assert storage.list_names(uri) == []
+    for call in (storage.file_bytes, storage.read_bytes):
+        with pytest.raises(InputError, match=r"absent: could not \w+ it: no such file"):
+            call(uri)
+
+
+def test_names_are_sorted_and_only_of_one_level(folder_uri: str) -> None:
+    write(folder_uri, "b.json", "a.json", "c/d.json", ".hidden")
+    assert storage.list_names(folder_uri) == [".hidden", "a.json", "b.json", "c"]
+    storage.remove(storage.join(folder_uri, "c", "d.json"))
+    assert storage.list_names(storage.join(folder_uri, "c")) == []
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uri,) = write(storage.to_uri(str(tmp_path)), "a.bin", data=b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"a\.bin: could not write it: .*No space left"):
+        storage.write_bytes(uri, b"new")
+    assert storage.read_bytes(uri) == b"old"
+    assert storage.list_names(storage.to_uri(str(tmp_path))) == ["a.bin"]
+
+
+def test_a_write_is_not_visible_under_its_name_before_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = storage.to_uri(str(tmp_path))
+    real, seen = os.fsync, list[list[str]]()
+
+    def look(descriptor: int) -> None:
+        seen.append(storage.list_names(folder))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    write(folder, "part-00000.parquet")
+    ((name,),) = seen
+    assert name.startswith(".maskpress-tmp-")
+    assert name.endswith("-part-00000.parquet")
+
+
+def test_errors_of_the_store_carry_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = storage.to_uri(str(tmp_path / "a"))
+
+    class Broken:
+        def cat_file(self, *args: Any, **options: Any) -> bytes:
+            raise OSError("403 of s3://key:secret@bucket/a")
+
+    monkeypatch.setattr(storage, "file_system", lambda uri: (Broken(), "a"))
+    with pytest.raises(StorageError, match=r"could not read it: 403 of s3://\*\*\*@bucket/a"):
+        storage.read_bytes(uri)
+
+
+# Delta's client
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("file:///data/out", "/data/out"),
+        ("file:///data/a b", "/data/a b"),
+        ("file:///data/50%", "/data/50%"),
+        ("s3://bucket/out", "s3://bucket/out"),
+        ("gcs://bucket/out", "gs://bucket/out"),
+        ("abfs://box@account/out", "abfs://box@account/out"),
+    ],
+)
+def test_delta_uri(uri: str, expected: str) -> None:
+    assert storage.delta_uri(uri) == expected
+
+
+@pytest.mark.parametrize("uri", ["memory://out", "https://host/out", "file:///data/a%20b"])
+def test_delta_uri_refuses(uri: str) -> None:
+    with pytest.raises(ConfigError, match="Delta"):
+        storage.delta_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "environment", "expected"),
+    [
+        ("file:///out", {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, {}),
+        ("s3://b/out", {}, {}),
+        ("s3://b/out", {"AWS_DEFAULT_REGION": "eu-west-1"}, {"AWS_REGION": "eu-west-1"}),
+        (
+            "s3://b/out",
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+            {
+                "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+                "AWS_ALLOW_HTTP": "true",
+                "AWS_REGION": "us-east-1",
+            },
+        ),
+        (
+            "s3a://b/out",
+            {
+                "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+                "AWS_ENDPOINT_URL_S3": "https://store:2",
+                "AWS_REGION": "x",
+            },
+            {"AWS_ENDPOINT_URL": "https://store:2", "AWS_ALLOW_HTTP": "false", "AWS_REGION": "x"},
+        ),
+        (
+            "gs://b/out",
+            {"GOOGLE_APPLICATION_CREDENTIALS": "key.json"},
+            {"GOOGLE_APPLICATION_CREDENTIALS": "key.json"},
+        ),
+        (
+            "az://box/out",
+            {
+                "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=n;"
+                "AccountKey=a2V5==;BlobEndpoint=http://127.0.0.1:1/n;"
+            },
+            {
+                "AZURE_STORAGE_ACCOUNT_NAME": "n",
+                "AZURE_STORAGE_ACCOUNT_KEY": "a2V5==",
+                "AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:1/n",
+                "AZURE_STORAGE_ALLOW_HTTP": "true",
+            },
+        ),
+    ],
+)
+def test_delta_options(
+    uri: str,
+    environment: dict[str, str],
+    expected: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert storage.delta_options(uri) == expected
+
+
+# Inventory
+
+
+def test_a_directory_is_all_readable_files_below_it(folder_uri: str) -> None:
+    names = ("b.json", "a.json", "deep/er/c.parquet", "d.json.gz")
+    write(folder_uri, *names)
+    write(folder_uri, "notes.txt", ".hidden.json", "_tmp/e.json", "deep/.x/f.json")
+    found = storage.list_inputs([folder_uri])
+    assert [file.uri for file in found] == sorted(storage.join(folder_uri, n) for n in names)
+
+
+def test_files_globs_and_directories_count_once(folder_uri: str) -> None:
+    uris = write(folder_uri, "a.json", "b.json", "c.odd")
+    found = storage.list_inputs([folder_uri, uris[0], storage.join(folder_uri, "[ab].json")])
+    assert [file.uri for file in found] == uris[:2]
+    assert [file.uri for file in storage.list_inputs([uris[2]])] == [uris[2]]
+
+
+def test_inputs_that_are_missing(folder_uri: str) -> None:
+    write(folder_uri, "notes.txt")
+    with pytest.raises(InputError, match=r"expected files ending in .*, found 1 other"):
+        storage.list_inputs([folder_uri])
+    with pytest.raises(InputError, match="no file matches"):
+        storage.list_inputs([storage.join(folder_uri, "*.json")])
+    with pytest.raises(InputError, match="no such file or directory"):
+        storage.list_inputs([storage.join(folder_uri, "absent.json")])
+
+
+def test_tag_and_size_are_of_the_content(folder_uri: str) -> None:
+    uris = write(folder_uri, "a.json", "b.json", data=b"same")
+    write(folder_uri, "c.json", data=b"diff")
+    a, b, c = storage.list_inputs([folder_uri])
+    assert [a.uri, b.uri] == uris
+    assert a.tag == b.tag != c.tag
+    assert a.file_bytes == 4
+    assert storage.inspect_file(uris[0]) == a
+
+
+def test_changed_and_removed_files_are_named(folder_uri: str) -> None:
+    uris = write(folder_uri, "a.json", "b.json", "c.json", data=b"1234")
+    inventory = storage.list_inputs([folder_uri])
+    assert storage.changed_files(inventory) == []
+    storage.write_bytes(uris[1], b"12345")
+    storage.remove(uris[2])
+    assert storage.changed_files(inventory) == [
+        f"{uris[1]} was changed (4 bytes before, 5 now)",
+        f"{uris[2]} was removed",
+    ]
+
+
+def test_a_local_file_that_was_only_touched_is_unchanged(tmp_path: Path) -> None:
+    write(storage.to_uri(str(tmp_path)), "a.json", "b.json")
+    inventory = storage.list_inputs([str(tmp_path)])
+    os.utime(tmp_path / "a.json", ns=(1, 1))
+    assert storage.changed_files(inventory) == []
+    # Other bytes of the same length, at another time.
+    (tmp_path / "b.json").write_bytes(b"[]")
+    os.utime(tmp_path / "b.json", ns=(2, 2))
+    assert storage.changed_files(inventory) == [
+        f"{inventory[1].uri} was changed (2 bytes before, 2 now)"
+    ]
+
+
+def test_an_input_file_is_plain_data() -> None:
+    assert InputFile("file:///a", 1, "t") == InputFile("file:///a", 1, "t", 0)
