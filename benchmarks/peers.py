@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,13 +92,12 @@ def to_images(workload: Workload, box_xyxy_N4: NDArray[np.float64]) -> list[Imag
     predictions = np.column_stack([box_xyxy_N4, workload.score, workload.category_id])
     offsets = image_offsets(workload).tolist()
     return [
-        Image(rles[a:b], categories[a:b], predictions[a:b])
-        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+        Image(rles[a:b], categories[a:b], predictions[a:b]) for a, b in itertools.pairwise(offsets)
     ]
 
 
 def iou_and_greedy(module: str) -> Runner:
-    """One ``iou`` call of a pycocotools-like module per image and category, then greedy."""
+    """Call a pycocotools-like module's ``iou`` once per image and category, then be greedy."""
     mask = importlib.import_module(module)
 
     def run(images: Sequence[Image], threshold: float) -> Keep:
@@ -113,18 +113,29 @@ def iou_and_greedy(module: str) -> Runner:
 
 def iou_greedy_and_merge(module: str) -> Runner:
     """As `iou_and_greedy`, and the union of every group as a COCO string."""
+    unite = union_strings(module)
+    return lambda images, threshold: unite(images, threshold)[0]
+
+
+def union_strings(
+    module: str,
+) -> Callable[[Sequence[Image], float], tuple[Keep, list[bytes]]]:
+    """Return who survives, and the string of each survivor's group, in the order of the rows."""
     mask = importlib.import_module(module)
 
-    def run(images: Sequence[Image], threshold: float) -> Keep:
+    def run(images: Sequence[Image], threshold: float) -> tuple[Keep, list[bytes]]:
         keeps: list[Keep] = []
+        strings: list[bytes] = []
         for image in images:
             keep, groups = _leaders(
                 image, lambda rles: mask.iou(rles, rles, [0] * len(rles)), threshold
             )
+            stored = [rle["counts"] for rle in image.rles]
             for members in groups:
-                mask.merge([image.rles[n] for n in members])
+                stored[members[0]] = mask.merge([image.rles[n] for n in members])["counts"]
             keeps.append(keep)
-        return np.concatenate(keeps)
+            strings += [stored[n] for n in np.flatnonzero(keep)]
+        return np.concatenate(keeps), strings
 
     return run
 
@@ -155,7 +166,7 @@ def _leaders(
 
 
 def supervision_compact() -> Runner:
-    """CompactMask from COCO RLE, then mask NMS; its rule is ``>``, ours ``>=``."""
+    """Make a CompactMask from COCO RLE, then mask NMS; its rule is ``>``, ours ``>=``."""
     sv = importlib.import_module("supervision")
     compact = importlib.import_module("supervision.detection.compact_mask").CompactMask
 
@@ -194,7 +205,7 @@ def supervision_dense(*, is_merge: bool) -> Runner:
 
 
 def dense_double_loop() -> Runner:
-    """What most tutorials give: decode, then ``logical_and`` and ``logical_or`` of every pair."""
+    """Do as most tutorials: decode, then ``logical_and`` and ``logical_or`` of every pair."""
     decode = importlib.import_module("pycocotools.mask").decode
 
     def run(images: Sequence[Image], threshold: float) -> Keep:
