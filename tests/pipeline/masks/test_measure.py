@@ -61,7 +61,7 @@ def test_no_masks() -> None:
 
 
 @given(strategies.images())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_parity(stacks: list[Any]) -> None:
     masks = strategies.flat(stacks)
     batch = strategies.to_batch(masks)

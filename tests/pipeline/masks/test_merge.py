@@ -100,7 +100,7 @@ def groups(draw: st.DrawFn) -> tuple[list[Any], list[list[int]], list[int]]:
 
 
 @given(groups())
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_parity(drawn: tuple[list[Any], list[list[int]], list[int]]) -> None:
     masks, members, votes = drawn
     batch = strategies.to_batch(masks)
@@ -223,7 +223,7 @@ def test_nothing_asked_for() -> None:
 
 @given(strategies.images(), st.integers(0, 30), st.integers(0, 30))
 @example([(np.indices((1, 6, 9)).sum(axis=0) % 2).astype(bool)], 2, 1)
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_clean_parity(stacks: list[Any], min_part_area: int, max_hole_area: int) -> None:
     masks = strategies.flat(stacks)
     cleaned = merge.clean(strategies.to_batch(masks), min_part_area, max_hole_area)

@@ -306,7 +306,7 @@ def test_any_counts_encode_without_harm() -> None:
 
 
 @given(strategies.images())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_parity_with_the_oracle(stacks: list[Any]) -> None:
     masks = strategies.flat(stacks)
     strings, sizes = strategies.to_strings(masks), strategies.sizes_of(masks)
@@ -357,7 +357,7 @@ def careless_strings(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], list[int]
 
 
 @given(st.lists(careless_strings(), max_size=5))
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_careless_writers_are_understood(rows: list[tuple[bytes, tuple[int, int], list[int]]]):
     strings = strategies.strings_of([counts for counts, _, _ in rows])
     sizes = np.array([size_hw for _, size_hw, _ in rows]).reshape(-1, 2)
