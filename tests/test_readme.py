@@ -1,0 +1,77 @@
+"""README.md tells the truth: its Python runs as written, and what it names is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobs import demo
+from pipeline import flow
+from pipeline.config import CompactConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """Return the contents of README's fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def demo_folder(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that looks as after `make demo`, with one photograph and fewer proposals."""
+    folder = tmp_path_factory.mktemp("readme")
+    results = folder / "demo-data" / demo.RESULTS_NAME
+    results.parent.mkdir()
+    results.write_bytes(msgspec.json.encode(demo.propose("coins.png")[:200]))
+    flow.run(CompactConfig(inputs=(str(results),), output=str(folder / "demo-out")))
+    return folder
+
+
+# pycocotools' array wrapper predates NumPy 2 and says so at every decode.
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_runs_as_written(
+    block: str,
+    demo_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(demo_folder)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(block, "README.md", "exec"), names)
+    assert capsys.readouterr().out.strip()
+
+
+def test_there_are_examples_for_three_readers() -> None:
+    text = "".join(blocks("python"))
+    assert all(f"import {name}" in text for name in ("polars", "duckdb"))
+    assert "from pycocotools import mask" in text
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)`", README)) | set(
+        re.findall(r"^make ([a-z-]+)$", "".join(blocks("sh")), flags=re.MULTILINE)
+    )
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_files_exist() -> None:
+    named = re.findall(r"\b(?:jobs|pipeline|docs)/[\w/]+\.(?:py|md)\b", README)
+    assert named
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_flags_exist() -> None:
+    from jobs.compact import build_parser
+
+    flags = {option for action in build_parser()._actions for option in action.option_strings}
+    named = set(re.findall(r"`(--[a-z_]+(?:\.[a-z_]+)?)", README))
+    assert "--dedup.threshold" in named
+    assert named - flags == set()
