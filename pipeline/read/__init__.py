@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from pipeline.config import ReadConfig
 from pipeline.read import coco_annotations, coco_results
+from pipeline.read.detect import sniff
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
-from pipeline.read.sniff import sniff
 from pipeline.storage import InputFile
 
 __all__ = ["FORMATS", "FileScan", "ReadResult", "Slice", "SourceContext", "payloads", "read"]

@@ -14,7 +14,7 @@ from pipeline.config import ReadConfig
 from pipeline.errors import SchemaError
 from pipeline.read.coco_results import to_file_scan
 from pipeline.read.image_table import read_category_ids, read_image_table
-from pipeline.read.json_read import json_payloads, read_json
+from pipeline.read.json_read import check_head, json_payloads, read_json
 from pipeline.read.json_stream import JsonWindow
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
@@ -51,7 +51,8 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
     del ranges["annotations"]
     rows.finish()
     found = to_file_scan(rows, FORMAT, ranges)
-    _file_facts(file.uri, found.source, config.id_mode, rows.id_type or "int")
+    facts = _file_facts(file.uri, found.source, config.id_mode, rows.id_type or "int")
+    check_head(rows, config, facts)
     return found
 
 

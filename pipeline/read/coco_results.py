@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import ReadConfig
-from pipeline.read.json_read import json_payloads, read_json
+from pipeline.read.json_read import check_head, json_payloads, read_json
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.read.text import open_window
@@ -36,6 +36,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
         if window.peek():
             raise window.fault("expected the end of the file")
     rows.finish()
+    check_head(rows, config, FileFacts())
     return to_file_scan(rows, FORMAT, {})
 
 

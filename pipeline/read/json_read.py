@@ -8,14 +8,19 @@ import numpy as np
 
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError
+from pipeline.read.box_mode import check_box_mode
 from pipeline.read.json_rows import DecodedRows, decode_rows, to_raw_rows
 from pipeline.read.json_stream import JsonWindow
 from pipeline.read.limits import MAX_VALUE_BYTES
 from pipeline.read.raw_rows import Fault
 from pipeline.read.reject_table import Reject, reject_table
+from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import ReadResult, Slice
 from pipeline.read.text import read_range
 from pipeline.read.validate import FileFacts, validate
+
+HEAD_ROWS = 1_000
+"""Rows from which it is judged whether boxes are corners."""
 
 
 def read_json(part: Slice, config: ReadConfig, id_type: str, facts: FileFacts) -> ReadResult:
@@ -68,6 +73,38 @@ def read_json(part: Slice, config: ReadConfig, id_type: str, facts: FileFacts) -
         for place in sorted(faults)
     ]
     return ReadResult(checked.instances, reject_table(part.uri, rejects), checked.counters)
+
+
+def check_head(rows: RowScan, config: ReadConfig, facts: FileFacts) -> None:
+    """Look at the first rows of a file for what is wrong with all of them.
+
+    Raises
+    ------
+    SchemaError
+        If most of their boxes are corners.
+    InputError
+        If they are no JSON.
+    """
+    head, id_type = rows.head, rows.id_type
+    if head is None or id_type is None:
+        return
+    n_rows = min(len(head.start_N), HEAD_ROWS)
+    begin, end = int(head.start_N[0]), int(head.stop_N[n_rows - 1])
+    if end - begin > MAX_VALUE_BYTES:
+        return
+    spans = zip(
+        (head.start_N[:n_rows] - begin + 1).tolist(),
+        (head.stop_N[:n_rows] - begin + 1).tolist(),
+        strict=True,
+    )
+    text = b"[" + head.text[begin:end] + b"]"
+    start = head.base + begin - 1
+    decoded = decode_rows(text, lambda: spans, rows.uri, start, id_type, config.id_mode)
+    raw = to_raw_rows(decoded, 0, id_type)
+    size_hw_N2 = raw.size_hw_N2
+    if facts.images is not None:
+        size_hw_N2 = facts.images.sizes_of(raw.image_id)[0]
+    check_box_mode(rows.uri, raw.bbox_xywh_N4, size_hw_N2)
 
 
 def json_payloads(part: Slice, source_rows: Sequence[int]) -> list[tuple[int | None, bytes]]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -51,7 +51,7 @@ class Row(msgspec.Struct, Generic[Id], gc=False):
     bbox: Box | None = None
     id: Int64 | float | str | None = None
     area: float | None = None
-    iscrowd: bool | Int64 | None = None
+    iscrowd: bool | Literal[0, 1] | None = None
 
 
 class DecodedRows:

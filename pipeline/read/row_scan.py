@@ -89,7 +89,8 @@ class RowScan:
         self.n_rows = 0
         self.has_category = False
         self.has_segmentation = False
-        self._uri = uri
+        self.head: Elements | None = None
+        self.uri = uri
         self._format = format
         self._id_mode = id_mode
         self._unit_bytes = unit_bytes
@@ -98,6 +99,7 @@ class RowScan:
 
     def add(self, found: Elements) -> None:
         """Take in the next rows."""
+        self.head = self.head or found
         ids, is_usable_N = self._convert_ids(found)
         self.statistics.add(ids, is_usable_N)
         self.has_category |= bool(np.any(found.flags_N & compiled.HAS_CATEGORY))
@@ -130,13 +132,13 @@ class RowScan:
         self._close()
         if self.id_type is None and self._float_at is not None:
             raise SchemaError(
-                f"{self._uri}: byte {self._float_at}: image_id: expected integers or strings, got "
+                f"{self.uri}: byte {self._float_at}: image_id: expected integers or strings, got "
                 "floating-point numbers (as pandas writes a column with a missing value); convert "
                 "whole numbers with --read.id_mode int"
             )
         if self.n_rows and not self.has_segmentation:
             raise SchemaError(
-                f"{self._uri}: expected masks in 'segmentation', got {self.n_rows} rows without "
+                f"{self.uri}: expected masks in 'segmentation', got {self.n_rows} rows without "
                 "one (boxes only); give the results of a segmentation model (detectron2: "
                 "coco_instances_results.json of a run with 'segm')"
             )
@@ -165,7 +167,7 @@ class RowScan:
             first_row, n_rows, start, stop, low, high = self._open
             self.slices.append(
                 Slice(
-                    self._uri, self._format, first_row, n_rows, start, stop, stop - start, low, high
+                    self.uri, self._format, first_row, n_rows, start, stop, stop - start, low, high
                 )
             )
             self._open = []
@@ -208,7 +210,7 @@ class RowScan:
         others = typed[kind_N[typed] != wanted]
         if len(others):
             raise SchemaError(
-                f"{self._uri}: byte {found.base + int(found.id_at_N[others[0]])}: image_id: "
+                f"{self.uri}: byte {found.base + int(found.id_at_N[others[0]])}: image_id: "
                 f"expected one type in all rows, got {names[int(kind_N[others[0]])]} after "
                 f"{self.id_type}; choose one with --read.id_mode int|string"
             )

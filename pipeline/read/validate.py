@@ -178,8 +178,11 @@ def _check_sizes(
     raw: RawRows, size_hw_N2: NDArray[np.int64], has_images: bool, verdicts: _Verdicts
 ) -> None:
     is_polygon_N = raw.mask_kind_N == POLYGON_MASK
+    has_none_N = raw.mask_kind_N == NO_MASK
+    ring_offsets_K1, row_offsets_M1 = raw.polygons.ring_offsets_K1, raw.polygons.row_offsets_M1
+    has_none_N[is_polygon_N] = np.diff(ring_offsets_K1[row_offsets_M1]) == 0
     verdicts.refuse(
-        raw.mask_kind_N == NO_MASK,
+        has_none_N,
         "NO_SEGMENTATION",
         "segmentation",
         lambda _: "expected a mask, got none",
