@@ -12,9 +12,9 @@ PROPOSALS := demo-data/proposals_results.json
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \
 	$(addprefix --find-links ,$(PIP_FIND_LINKS))
 
-setup: .venv/.dev  ## everything: tests, linters, benchmarks' own peers aside
+setup: .venv/.dev
 
-demo: $(PROPOSALS)  ## region proposals on photographs, compacted into demo-out
+demo: $(PROPOSALS)
 	$(BIN)/python jobs/compact.py $(PROPOSALS) --output demo-out
 
 test: .venv/.dev
@@ -34,7 +34,8 @@ fix: .venv/.dev
 	$(BIN)/ruff format
 
 bench: .venv/.bench
-	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python -m benchmarks.dedup
+	$(BIN)/python -m benchmarks.encode
 
 # The CUDA libraries are left out: which of them torch wants is the torch build's own business.
 constraints: $(BIN)/uv
