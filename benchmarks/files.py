@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from benchmarks.workload import Workload
 
@@ -15,11 +16,6 @@ from benchmarks.workload import Workload
 def to_table(workload: Workload) -> pa.Table:
     """Return a row per instance by COCO's names, the strings without a copy."""
     x, y, w, h = workload.bbox_xywh_N4.T.copy()
-    counts = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(),
-        len(workload),
-        [None, pa.py_buffer(workload.offsets_N1), pa.py_buffer(workload.bytes_B)],
-    )
     return pa.table(
         {
             "image_id": workload.image_id,
@@ -31,13 +27,19 @@ def to_table(workload: Workload) -> pa.Table:
             "bbox_y": y,
             "bbox_w": w,
             "bbox_h": h,
-            "counts": counts,
+            "counts": to_binary(workload.bytes_B, workload.offsets_N1),
         }
     )
 
 
-def write_parquet(table: pa.Table, path: Path, level: int = 3) -> None:
-    """Write a table as the product writes its own: zstd, mask bytes as lengths and bytes."""
+def to_binary(bytes_B: NDArray[np.uint8], offsets_N1: NDArray[np.int64]) -> pa.Array:
+    """Return ragged bytes as a large_binary array, without a copy."""
+    buffers = [None, pa.py_buffer(offsets_N1), pa.py_buffer(bytes_B)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets_N1) - 1, buffers)
+
+
+def write_parquet(table: pa.Table, path: Path | pa.NativeFile) -> None:
+    """Write a table as the product writes its own: zstd 3, mask bytes as lengths and bytes."""
     is_bytes = {
         name: pa.types.is_large_binary(table.schema.field(name).type) for name in table.column_names
     }
@@ -45,7 +47,7 @@ def write_parquet(table: pa.Table, path: Path, level: int = 3) -> None:
         table,
         path,
         compression="zstd",
-        compression_level=level,
+        compression_level=3,
         use_dictionary=[name for name, ours in is_bytes.items() if not ours],
         column_encoding={
             name: "DELTA_LENGTH_BYTE_ARRAY" for name, ours in is_bytes.items() if ours

@@ -154,7 +154,7 @@ def soft_masks(rng: np.random.Generator, detections: Detections, rows: NDArray[n
     inside = _inside(objects, owner, x_NC[:, None, :], y_NC[:, :, None])
     coarse = rng.normal(0, 0.9, (len(rows), 8, 8))
     up = np.maximum(0, 1 - np.abs(np.linspace(0, 7, CELLS)[:, None] - np.arange(8)))
-    noise = up @ coarse @ up.T + rng.normal(0, 0.15, inside.shape)
+    noise = up @ coarse @ up.T + rng.normal(0, 0.05, inside.shape)
     logits = np.clip(14 * inside + noise, -30, 30)
     return np.rint(256 / (1 + np.exp(-logits))) / 256
 
