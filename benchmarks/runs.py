@@ -34,10 +34,10 @@ def paste_counts(
     top, bottom = _span(y0, y1, height)
     if left >= right or top >= bottom:
         return np.array([height * width])
-    rows = _weights(np.arange(top, bottom), y0, y1)
-    columns = _weights(np.arange(left, right), x0, x1)
-    dense = (columns @ soft.T) @ rows.T >= 0.5  # transposed: column-major, as runs go
-    return crop_counts(dense, left, top, height, width)
+    framed = np.pad(soft.T, 1)  # transposed: column-major, as runs go
+    at_columns = _blend(framed, np.arange(left, right), x0, x1)
+    at_pixels = _blend(at_columns.T, np.arange(top, bottom), y0, y1).T
+    return crop_counts(at_pixels >= 0.5, left, top, height, width)
 
 
 def _span(low: float, high: float, size: int) -> tuple[int, int]:
@@ -45,11 +45,15 @@ def _span(low: float, high: float, size: int) -> tuple[int, int]:
     return max(0, int(np.floor(low)) - 1), min(size, int(np.ceil(high)) + 1)
 
 
-def _weights(pixels: NDArray[np.int64], low: float, high: float) -> NDArray[np.float64]:
-    """Return the bilinear weights (pixels, 28), rounded to multiples of 2**-12."""
-    position = (pixels + 0.5 - low) / (high - low) * _CELLS - 0.5
-    tent = np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(_CELLS)))
-    return np.rint(tent * 4096) / 4096
+def _blend(
+    cells: NDArray[np.float64], pixels: NDArray[np.int64], low: float, high: float
+) -> NDArray[np.float64]:
+    """Sample the first axis, framed by zeros, at pixel centres; weights in steps of 2**-12."""
+    position = (pixels + 0.5 - low) / (high - low) * _CELLS + 0.5
+    position = np.rint(np.clip(position, 0, _CELLS + 0.999) * 4096) / 4096
+    cell = np.minimum(position.astype(np.int64), _CELLS)
+    share = (position - cell)[:, None]
+    return cells[cell] * (1 - share) + cells[cell + 1] * share
 
 
 def crop_counts(

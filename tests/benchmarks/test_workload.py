@@ -24,7 +24,7 @@ def assert_same(a: Workload, b: Workload) -> None:
 
 @pytest.fixture(scope="module")
 def dense() -> Workload:
-    return make_workload("dense", n_images=4, side=640)
+    return make_workload("dense", n_images=2, side=640)
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
@@ -36,8 +36,8 @@ def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
 
 @pytest.mark.parametrize("kind", ["dense", "scattered", "sparse", "crowded", "nested"])
 def test_every_string_is_canonical_and_sums_to_its_image(kind) -> None:
-    workload = make_workload(kind, n_images=2, masks_per_image=40, side=256)
-    assert len(workload) == 80
+    workload = make_workload(kind, n_images=2, masks_per_image=20, side=256)
+    assert len(workload) == 40
     sizes = workload.size_hw_N2.tolist()
     for size_hw, counts in zip(sizes, workload.strings(), strict=True):
         assert oracle.canonical(size_hw, counts) == counts
@@ -54,7 +54,7 @@ def test_scenes_look_as_stated(dense: Workload) -> None:
     assert (boxes >= 0).all()
     limits = dense.size_hw_N2[:, ::-1]
     assert (boxes[:, :2] + boxes[:, 2:] <= limits + 1e-9).all()
-    assert list(np.unique(dense.image_id)) == [1, 2, 3, 4]
+    assert list(np.unique(dense.image_id)) == [1, 2]
 
 
 def test_about_four_in_ten_survive(dense: Workload) -> None:
@@ -77,10 +77,10 @@ def test_about_four_in_ten_survive(dense: Workload) -> None:
 
 
 def test_huge_image_is_one_image_of_small_masks() -> None:
-    workload = huge_image(300, 1100)
+    workload = huge_image(200, 900)
     assert (workload.image_id == 1).all()
     assert (workload.category_id == 1).all()
-    assert (workload.size_hw_N2 == 1100).all()
+    assert (workload.size_hw_N2 == 900).all()
     assert 30 < np.median(workload.bbox_xywh_N4[:, 2]) < 50
 
 
@@ -95,7 +95,7 @@ def test_a_mask_is_pasted_by_bilinear_sampling_at_pixel_centres() -> None:
     assert paste_counts(soft * 0, [0, 0, 28, 28], 28, 28).tolist() == [28 * 28]
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(strategies.bitmaps(), st.data())
 def test_the_counts_of_a_crop_are_those_of_the_image(crop, data) -> None:
     margins = [data.draw(st.integers(0, 2)) for _ in range(4)]
@@ -106,6 +106,7 @@ def test_the_counts_of_a_crop_are_those_of_the_image(crop, data) -> None:
     assert offsets_N1.tolist() == [0, len(bytes_B)]
 
 
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=6), max_size=4))
 def test_strings_of_any_counts(counts) -> None:
     lengths = np.array([len(runs) for runs in counts], np.int64)
