@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ READABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".pth", ".
 """Endings by which the files of a directory count as input; a file named outright needs none."""
 
 _TEMP_PREFIX = ".maskpress-tmp-"
+
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure")
 
 
 class InputFile(msgspec.Struct, frozen=True):
@@ -250,6 +253,33 @@ _AZURE_FIELDS = {
 }
 
 
+def require_exclusive_create(uri: str) -> None:
+    """Make sure that an S3 store other than AWS lets only one of two writers create an object.
+
+    A Delta commit is exclusive only there. Creates an object of this name twice and deletes it.
+
+    Raises
+    ------
+    StorageError
+        If the second create replaces the first.
+    """
+    if "AWS_ENDPOINT_URL" not in delta_options(uri):
+        return
+    fs, path = file_system(uri)
+    _guard(uri, "create", lambda: fs.pipe_file(path, b"first", mode="create"))
+    # How a refusal is reported differs; what is there afterwards does not.
+    with suppress(StorageError):
+        _guard(uri, "create", lambda: fs.pipe_file(path, b"second", mode="create"))
+    found = read_bytes(uri)
+    remove(uri)
+    if found == b"first":
+        return
+    raise StorageError(
+        f"{uri}: the store ignores conditional writes (If-None-Match), so that of two runs that "
+        "publish at once one could destroy the other's commit; use a store that honours them"
+    )
+
+
 def list_inputs(inputs: Iterable[str]) -> list[InputFile]:
     """Return the inventory: every input file once, sorted by URI.
 
@@ -339,6 +369,9 @@ def _guard(uri: str, verb: str, call: Any) -> Any:
         return call()
     except FileNotFoundError as error:
         raise InputError(f"{uri}: could not {verb} it: no such file") from error
-    except OSError as error:
+    except Exception as error:
+        # The clients of the stores raise errors of their own beside OSError.
+        if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
+            raise
         reason = redact(str(error)) or type(error).__name__
         raise StorageError(f"{uri}: could not {verb} it: {reason}") from error

@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from pipeline import storage
 from pipeline.config import FORMAT_VERSION
 from pipeline.errors import CommitUnknownError, CompactionError, ConflictError, StorageError
-from pipeline.publish.log import Marker, open_table, read_commit
+from pipeline.publish.log import Marker, explain, open_table, read_commit
 from pipeline.records import DataFile
 from schemas.metadata import FORMAT_KEY
 
@@ -130,9 +130,10 @@ def _commit(
             reason = error
         if _has_landed(table_uri, version, marker, reason):
             return version
+    text = "" if reason is None else explain(reason)
     raise StorageError(
         f"{table_uri}: version {version} could not be committed in {_ATTEMPTS} attempts "
-        f"and is not in the log; nothing of it is visible, run again to continue: {reason}"
+        f"and is not in the log; nothing of it is visible, run again to continue: {text}"
     ) from reason
 
 
@@ -141,9 +142,10 @@ def _has_landed(table_uri: str, version: int, marker: Marker, reason: Exception 
     try:
         landed = read_commit(table_uri, version)
     except CompactionError as error:
+        text = "no error" if reason is None else explain(reason)
         raise CommitUnknownError(
             f"{table_uri}: it could not be found out whether version {version} was committed; "
-            f"run again: it continues, or says that all is done. {error} (commit: {reason})"
+            f"run again: it continues, or says that all is done. {error} (commit: {text})"
         ) from error
     if landed is None:
         return False

@@ -12,6 +12,7 @@ is what makes a table ours. The log is never cleaned up: the markers are in it.
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,7 +77,13 @@ def open_table(table_uri: str, version: int | None = None) -> DeltaTable:
         )
     except (DeltaError, OSError) as error:
         at = "" if version is None else f" at version {version}"
-        raise StorageError(f"{table_uri}: could not read the Delta log{at}: {error}") from error
+        reason = explain(error)
+        raise StorageError(f"{table_uri}: could not read the Delta log{at}: {reason}") from error
+
+
+def explain(error: BaseException) -> str:
+    """Return what Delta says as one plain line: its messages are coloured and span several."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|↳", " ", storage.redact(str(error))).split())
 
 
 def head_version(table_uri: str) -> int | None:

@@ -76,6 +76,7 @@ def publish(
         return {**live.marker.versions, "compacted": live.version}
     # All before the first commit: a run that has lost must not touch any table.
     bases = {table: _find_base(target, table, run_id, names[table]) for table in TABLES}
+    storage.require_exclusive_create(storage.join(target.uri, "runs", run_id, f"probe-{token}"))
     versions: dict[str, int] = {}
     for table in TABLES:
         base = bases[table]

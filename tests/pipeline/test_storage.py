@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from pipeline import storage
 from pipeline.errors import ConfigError, InputError, StorageError
@@ -109,6 +110,16 @@ def test_a_scheme_without_its_package_says_what_to_install(
 # Bytes
 
 
+class Failing:
+    """A file system of which every read fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def cat_file(self, *args: Any, **options: Any) -> bytes:
+        raise self.error
+
+
 def test_what_is_written_is_read(folder_uri: str) -> None:
     (uri,) = write(folder_uri, "a/b.bin", data=b"0123456789")
     assert storage.exists(uri)
@@ -178,13 +189,52 @@ def test_errors_of_the_store_carry_no_secret(
 ) -> None:
     uri = storage.to_uri(str(tmp_path / "a"))
 
-    class Broken:
-        def cat_file(self, *args: Any, **options: Any) -> bytes:
-            raise OSError("403 of s3://key:secret@bucket/a")
-
-    monkeypatch.setattr(storage, "file_system", lambda uri: (Broken(), "a"))
+    error = OSError("403 of s3://key:secret@bucket/a")
+    monkeypatch.setattr(storage, "file_system", lambda uri: (Failing(error), "a"))
     with pytest.raises(StorageError, match=r"could not read it: 403 of s3://\*\*\*@bucket/a"):
         storage.read_bytes(uri)
+
+
+@pytest.mark.parametrize("error", [EndpointConnectionError(endpoint_url="x"), NoCredentialsError()])
+def test_errors_of_the_client_are_errors_of_the_store(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "file_system", lambda uri: (Failing(error), "a"))
+    with pytest.raises(StorageError, match="s3://b/a: could not read it"):
+        storage.read_bytes("s3://b/a")
+
+
+def test_errors_of_our_own_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "file_system", lambda uri: (Failing(TypeError("ours")), "a"))
+    with pytest.raises(TypeError, match="ours"):
+        storage.read_bytes("s3://b/a")
+
+
+def test_a_store_with_exclusive_create_passes(folder_uri: str) -> None:
+    storage.require_exclusive_create(storage.join(folder_uri, "probe"))
+    assert storage.list_names(folder_uri) == []
+
+
+def test_a_store_without_exclusive_create_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class Careless:
+        def pipe_file(self, path: str, data: bytes, mode: str) -> None:
+            calls.append(mode)
+            self.data = data
+
+        def cat_file(self, path: str, **options: Any) -> bytes:
+            return self.data
+
+        def rm_file(self, path: str) -> None:
+            calls.append("remove")
+
+    careless = Careless()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(storage, "file_system", lambda uri: (careless, "b/probe"))
+    with pytest.raises(StorageError, match="ignores conditional writes"):
+        storage.require_exclusive_create("s3://b/probe")
+    assert calls == ["create", "create", "remove"]
 
 
 # Delta's client

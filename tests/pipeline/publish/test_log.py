@@ -8,6 +8,7 @@ from deltalake import write_deltalake
 from pipeline import storage
 from pipeline.errors import StorageError
 from pipeline.publish.log import (
+    explain,
     head_version,
     last_publication,
     live_names,
@@ -68,6 +69,11 @@ def test_publications_leave_out_foreign_commits(table_uri: str) -> None:
 
 def test_live_names_are_those_of_a_version(table_uri: str) -> None:
     assert live_names(table_uri, 0) == {f"part-0000{u}-{run_name(1)}.parquet" for u in (0, 1)}
+
+
+def test_messages_of_delta_become_one_plain_line() -> None:
+    coloured = "Generic S3 error\n   \x1b[31m↳\x1b[0m GET s3://key:secret@b/a\n  \x1b[31m↳\x1b[0m "
+    assert explain(OSError(coloured)) == "Generic S3 error GET s3://***@b/a"
 
 
 def test_an_unreadable_log_is_named(table_uri: str) -> None:

@@ -69,10 +69,10 @@ def test_schema_in_the_log_is_ours(local_uri: str) -> None:
         assert pa.schema(table.schema().to_arrow()).equals(own[name], check_metadata=True)
 
 
-def test_publishing_what_is_live_changes_nothing(output_uri: str) -> None:
-    publish_run(output_uri, 1)
-    assert publish_run(output_uri, 1) == dict.fromkeys(TABLES, 0)
-    assert head_version(storage.join(output_uri, "compacted")) == 0
+def test_publishing_what_is_live_changes_nothing(local_uri: str) -> None:
+    publish_run(local_uri, 1)
+    assert publish_run(local_uri, 1) == dict.fromkeys(TABLES, 0)
+    assert head_version(storage.join(local_uri, "compacted")) == 0
 
 
 def test_extra_columns_may_change_and_the_type_of_image_id_may_not(local_uri: str) -> None:
@@ -93,11 +93,11 @@ def test_a_stale_target_loses_and_is_told_to_whom(output_uri: str) -> None:
     assert {head_version(storage.join(output_uri, table)) for table in TABLES} == {1}
 
 
-def test_a_first_run_loses_to_another_first_run(output_uri: str) -> None:
-    stale = inspect_target(output_uri, [])
-    publish_run(output_uri, 1)
+def test_a_first_run_loses_to_another_first_run(local_uri: str) -> None:
+    stale = inspect_target(local_uri, [])
+    publish_run(local_uri, 1)
     with pytest.raises(ConflictError, match=f"run {A} committed version 0"):
-        publish_run(output_uri, 2, target=stale)
+        publish_run(local_uri, 2, target=stale)
 
 
 def test_a_foreign_commit_is_a_conflict_and_is_not_kept(local_uri: str) -> None:
@@ -126,9 +126,9 @@ def test_a_vacuum_meanwhile_is_no_conflict(local_uri: str) -> None:
 
 @pytest.mark.parametrize("done", [1, 2, 3])
 def test_a_crash_between_commits_is_completed_by_running_again(
-    output_uri: str, done: int, monkeypatch: pytest.MonkeyPatch
+    local_uri: str, done: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish_run(output_uri, 1)
+    publish_run(local_uri, 1)
     real, calls = tables.commit_files, list[str]()
 
     def crash(*args: Any) -> int:
@@ -141,13 +141,13 @@ def test_a_crash_between_commits_is_completed_by_running_again(
         patch.setattr(tables, "commit_files", crash)
         if done < 3:
             with pytest.raises(KeyboardInterrupt):
-                publish_run(output_uri, 2)
+                publish_run(local_uri, 2)
         else:
-            publish_run(output_uri, 2)
+            publish_run(local_uri, 2)
     before = B if done == 3 else A
-    assert {run for _, runs in rows_of(output_uri).values() for run in runs} == {before}
-    assert publish_run(output_uri, 2) == dict.fromkeys(TABLES, 1)
-    assert rows_of(output_uri)["compacted"] == (7, {B})
+    assert {run for _, runs in rows_of(local_uri).values() for run in runs} == {before}
+    assert publish_run(local_uri, 2) == dict.fromkeys(TABLES, 1)
+    assert rows_of(local_uri)["compacted"] == (7, {B})
 
 
 def test_a_first_run_that_died_is_completed_or_replaced(

@@ -35,12 +35,16 @@ def test_an_empty_folder_is_a_place_to_start(out: Path) -> None:
     assert inspect_target(uri(out), []).versions["compacted"] is None
 
 
-@pytest.mark.parametrize("id_type", ["int", "string"])
-def test_our_tables_are_recognised(output_uri: str, id_type: str) -> None:
-    publish_run(output_uri, 1, tables=schemas(id_type))
+def test_our_tables_are_recognised(output_uri: str) -> None:
+    publish_run(output_uri, 1)
     found = inspect_target(output_uri, [])
     assert found.versions == {"lineage": 0, "rejects": 0, "compacted": 0}
-    assert found.id_type == id_type
+    assert found.id_type == "int"
+
+
+def test_the_type_of_image_id_is_told(out: Path) -> None:
+    publish_run(uri(out), 1, tables=schemas("string"))
+    assert inspect_target(uri(out), []).id_type == "string"
 
 
 def test_our_tables_may_have_neighbours(out: Path) -> None:
@@ -76,7 +80,8 @@ def test_temporary_files_of_a_first_run_that_died_are_ours(out: Path) -> None:
         "lineage/table.csv",
     ],
 )
-def test_foreign_content_is_refused_and_named(output_uri: str, name: str) -> None:
+def test_foreign_content_is_refused_and_named(out: Path, name: str) -> None:
+    output_uri = uri(out)
     storage.write_bytes(storage.join(output_uri, name), b"precious")
     shown = "/".join(name.split("/")[:2]) if name.split("/")[0] != "data" else "data"
     with pytest.raises(ConfigError, match=f"empty or absent directory.*found {shown};"):
@@ -148,7 +153,8 @@ def test_live_superseded_absent(output_uri: str) -> None:
     assert find_run(found, run_name(3)) == target.RunState("absent")
 
 
-def test_a_run_whose_files_were_deleted_is_absent(output_uri: str) -> None:
+def test_a_run_whose_files_were_deleted_is_absent(out: Path) -> None:
+    output_uri = uri(out)
     files = write_run(output_uri, A)
     publish_run(output_uri, 1)
     publish_run(output_uri, 2)
