@@ -34,7 +34,8 @@ def paste_counts(
     top, bottom = _span(y0, y1, height)
     if left >= right or top >= bottom:
         return np.array([height * width])
-    framed = np.pad(soft.T, 1)  # transposed: column-major, as runs go
+    framed = np.zeros((_CELLS + 2, _CELLS + 2))
+    framed[1:-1, 1:-1] = soft.T  # transposed: column-major, as runs go
     at_columns = _blend(framed, np.arange(left, right), x0, x1)
     at_pixels = _blend(at_columns.T, np.arange(top, bottom), y0, y1).T
     return crop_counts(at_pixels >= 0.5, left, top, height, width)

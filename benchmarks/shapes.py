@@ -255,24 +255,28 @@ def _shape_extent(objects: Objects) -> tuple[Floats, Floats]:
 def _inside(objects: Objects, rows: NDArray[np.int64], x: Floats, y: Floats) -> Floats:
     """Return f at the points of a grid, (rows, len(y), len(x)): positive inside the shape."""
     radius = np.sqrt(x * x + y * y)
-    angle = np.arctan2(y, x)
-    edge = np.ones(np.broadcast_shapes((len(rows), 1, 1), radius.shape))
-    for n, harmonic in enumerate(_HARMONICS):
-        phase = objects.phase_KH[rows, n, None, None]
-        edge += objects.amplitude_KH[rows, n, None, None] * np.cos(harmonic * angle + phase)
+    direction = (x + 1j * y) / np.maximum(radius, 1e-12)
+    edge = np.ones((len(rows), *radius.shape[1:]))
+    power = direction
+    for n in range(len(_HARMONICS)):
+        power = power * direction
+        swing = objects.amplitude_KH[rows, n] * np.exp(1j * objects.phase_KH[rows, n])
+        edge += (power * swing[:, None, None]).real
     inside = 1 - radius / np.maximum(edge, 0.25)
     for limb in np.moveaxis(objects.limbs_KE5[rows], 1, 0):
         has = np.flatnonzero(limb[:, 2])
-        if len(has):
-            at_x, at_y = (v if len(v) == 1 else v[has] for v in (x, y))
-            np.maximum(inside_of := inside[has], _ellipse(limb[has], at_x, at_y), out=inside_of)
-            inside[has] = inside_of
-    centre_x, centre_y, hole = (v[:, None, None] for v in objects.hole_K3[rows].T)
-    with np.errstate(divide="ignore"):
-        outside_hole = np.where(
-            hole > 0, np.hypot(x - centre_x, y - centre_y) / np.maximum(hole, 1e-9) - 1, 1.0
-        )
-    return np.minimum(inside, outside_hole)
+        inside[has] = np.maximum(inside[has], _ellipse(limb[has], *_at(has, x, y)))
+    has = np.flatnonzero(objects.hole_K3[rows, 2])
+    centre_x, centre_y, hole = (v[:, None, None] for v in objects.hole_K3[rows[has]].T)
+    at_x, at_y = _at(has, x, y)
+    outside_hole = np.hypot(at_x - centre_x, at_y - centre_y) / hole - 1
+    inside[has] = np.minimum(inside[has], outside_hole)
+    return inside
+
+
+def _at(rows: NDArray[np.int64], x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return the grids of some rows; a grid that all rows share stays one."""
+    return (x, y) if len(x) == 1 else (x[rows], y[rows])
 
 
 def _ellipse(limb: Floats, x: Floats, y: Floats) -> Floats:
@@ -280,7 +284,8 @@ def _ellipse(limb: Floats, x: Floats, y: Floats) -> Floats:
     centre_x, centre_y, along, across, angle = (v[:, None, None] for v in limb.T)
     dx, dy = x - centre_x, y - centre_y
     cos, sin = np.cos(angle), np.sin(angle)
-    return 1 - np.hypot((dx * cos + dy * sin) / along, (dy * cos - dx * sin) / across)
+    lengthwise, crosswise = (dx * cos + dy * sin) / along, (dy * cos - dx * sin) / across
+    return 1 - np.sqrt(lengthwise * lengthwise + crosswise * crosswise)
 
 
 def _detect(
