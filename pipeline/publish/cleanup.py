@@ -2,9 +2,9 @@
 
 Deleted are files that the log removed longer ago than the retention (what Delta calls a lite
 vacuum; its full mode deletes a running job's files) and files of runs that died before they
-published. Kept are all files of the live version, of every version superseded within the
-retention, of the newest version of each table, and of runs that may be alive. Nothing is
-decided by a file's time.
+published. Of both, those of a run stay that is live or was superseded within the retention (a
+table's log may have removed its files earlier, by a run that died half-way), or that may be
+alive. Nothing is decided by a file's time.
 """
 
 from __future__ import annotations
@@ -93,12 +93,6 @@ def _doomed(
     head = head_version(table_uri)
     if head is None:
         return []
-    versions = {head} | {
-        commit.version if table == "compacted" else commit.marker.versions[table]
-        for commit in retained
-        if commit.marker is not None
-    }
-    kept = frozenset[str]().union(*(live_names(table_uri, version) for version in versions))
     logged = frozenset[str]().union(
         *(live_names(table_uri, c.version) for c in publications(table_uri, head))
     )
@@ -111,9 +105,7 @@ def _doomed(
     doomed: list[str] = []
     for name in storage.list_names(table_uri):
         match = DATA_FILE.fullmatch(name)
-        if name in kept or name == "_delta_log":
-            continue
-        if match is None:
+        if match is None:  # of another tool, or not a data file at all
             is_doomed = name in expired
         elif match["temp"]:
             is_doomed = liveness(match["run_id"]) == "dead"

@@ -118,12 +118,8 @@ def test_restored_files_are_kept(local_uri: str) -> None:
     assert vacuum(local_uri) == names_of(B)
 
 
-def test_a_live_set_is_kept_though_a_dead_run_replaced_one_of_its_tables(
-    local_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Run B died after its commit of `lineage`: the log of `lineage` has removed A's files,
-    # but A is what is published.
-    publish_run(local_uri, 1)
+def die_after_lineage(output_uri: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish a run that dies when it has committed one table."""
     real = tables.commit_files
 
     def crash(*args: Any) -> int:
@@ -134,7 +130,28 @@ def test_a_live_set_is_kept_though_a_dead_run_replaced_one_of_its_tables(
     with monkeypatch.context() as patch:
         patch.setattr(tables, "commit_files", crash)
         with pytest.raises(KeyboardInterrupt):
-            publish_run(local_uri, 2)
+            publish_run(output_uri, number)
+
+
+def test_a_set_is_retained_whole_though_one_table_lost_it_earlier(
+    local_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_run(local_uri, 1)
+    die_after_lineage(local_uri, 2, monkeypatch)
+    age(local_uri, 1000)
+    publish_run(local_uri, 3)
+    assert vacuum(local_uri, dry_run=False) == []
+    restore(local_uri, 0)
+    assert find_run(inspect_target(local_uri, []), A).kind == "live"
+
+
+def test_a_live_set_is_kept_though_a_dead_run_replaced_one_of_its_tables(
+    local_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Run B died after its commit of `lineage`: the log of `lineage` has removed A's files,
+    # but A is what is published.
+    publish_run(local_uri, 1)
+    die_after_lineage(local_uri, 2, monkeypatch)
     age(local_uri, 1000)
     assert vacuum(local_uri, dry_run=False) == [], "B has left no heartbeat: in doubt"
     beat(local_uri, B, hours_ago=1000)
