@@ -6,6 +6,7 @@ own record, so nothing is ever counted twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -94,3 +95,14 @@ class UnitRecord(msgspec.Struct):
     numbers: dict[str, float] = {}
     histograms: dict[str, list[int]] = {}
     stage_s: dict[str, float] = {}
+
+
+def total_sources(records: Sequence[UnitRecord]) -> dict[str, SourceCounts]:
+    """Return by source URI what became of its rows, over all units."""
+    totals: dict[str, SourceCounts] = {}
+    for record in records:
+        for source, counts in record.sources.items():
+            total = totals.setdefault(source, SourceCounts())
+            for name in SourceCounts.__struct_fields__:
+                setattr(total, name, getattr(total, name) + getattr(counts, name))
+    return totals

@@ -16,7 +16,7 @@ import msgspec
 from pipeline import storage
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
 from pipeline.plan import Plan
-from pipeline.records import SourceCounts, UnitRecord
+from pipeline.records import UnitRecord, total_sources
 
 REPORT_VERSION = 1
 """Version of the schema of report.json; raised when a key changes its meaning."""
@@ -94,17 +94,6 @@ def write(output: str, run_id: str, document: dict[str, Any]) -> None:
     """Write report.json into the run's folder of reports."""
     data = msgspec.json.format(msgspec.json.encode(document))
     storage.write_bytes(storage.join(output, "reports", run_id, "report.json"), data)
-
-
-def total_sources(records: Sequence[UnitRecord]) -> dict[str, SourceCounts]:
-    """Return by source URI what became of its rows, over all units."""
-    totals: dict[str, SourceCounts] = {}
-    for record in records:
-        for source, counts in record.sources.items():
-            total = totals.setdefault(source, SourceCounts())
-            for name in SourceCounts.__struct_fields__:
-                setattr(total, name, getattr(total, name) + getattr(counts, name))
-    return totals
 
 
 def _bytes(plan: Plan, records: Sequence[UnitRecord], numbers: dict[str, float]) -> dict[str, Any]:

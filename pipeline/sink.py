@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import storage
+from pipeline import runs, storage
 from pipeline.arrow import pc
 from pipeline.config import FORMAT_VERSION, WriteConfig
 from pipeline.errors import StorageError
@@ -38,27 +36,6 @@ _PLAIN_BYTES = (*MASK_COLUMNS, "payload")
 def file_name(unit: int, run_id: str) -> str:
     """Return the name of a unit's file in each of the tables."""
     return f"part-{unit:05d}-{run_id}.parquet"
-
-
-def record_uri(output: str, run_id: str, unit: int) -> str:
-    """Return where a unit's record lies."""
-    return storage.join(output, "runs", run_id, "units", f"{unit:05d}.json")
-
-
-def read_records(output: str, run_id: str) -> list[UnitRecord]:
-    """Return the records that a run has left so far, by unit."""
-    folder = storage.join(output, "runs", run_id, "units")
-    uris = [storage.join(folder, name) for name in storage.list_names(folder) if name[0] != "."]
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        found = list(pool.map(storage.read_bytes, uris))
-    return [msgspec.json.decode(data, type=UnitRecord) for data in found]
-
-
-def remove_records(output: str, run_id: str) -> None:
-    """Delete the records of a run, so that all of its units are done again."""
-    folder = storage.join(output, "runs", run_id, "units")
-    for name in storage.list_names(folder):
-        storage.remove(storage.join(folder, name))
 
 
 def write_unit(
@@ -94,8 +71,7 @@ def write_unit(
         if len(table)
     ]
     record.stage_s["write"] = time.perf_counter() - started
-    uri = record_uri(output, record.run_id, record.unit)
-    storage.write_bytes(uri, msgspec.json.encode(record))
+    runs.write_record(output, record)
     return record
 
 

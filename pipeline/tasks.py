@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import sink, storage
+from pipeline import runs, sink
 from pipeline.config import CompactConfig
 from pipeline.plan import Plan, ReadUnit, parse_extras, partition_rows
 from pipeline.read import SourceContext, payloads, read
@@ -72,11 +72,6 @@ class UnitContext(NamedTuple):
             plan.sample_fraction,
             done,
         )
-
-
-def plan_uri(output: str, run_id: str) -> str:
-    """Return where a run's plan lies."""
-    return storage.join(output, "runs", run_id, "plan.json")
 
 
 def schemas(plan: Plan) -> dict[str, pa.Schema]:
@@ -220,8 +215,8 @@ class CompactUnits:
     def _payloads(self, uri: str, rows: Sequence[int]) -> list[tuple[int | None, bytes]]:
         """Read the original bytes of rows again; needs the whole plan, which few units do."""
         if self.plan is None:
-            data = storage.read_bytes(plan_uri(self.context.output, self.context.run_id))
-            self.plan = msgspec.json.decode(data, type=Plan)
+            self.plan = runs.read_plan(self.context.output, self.context.run_id)
+            assert self.plan is not None
         found: dict[int, tuple[int | None, bytes]] = {}
         for unit in self.plan.read_units:
             for part in unit.slices:

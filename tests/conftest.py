@@ -28,16 +28,10 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """One local Ray for all tests of this process that need it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=256 << 20,
-    )
+    from pipeline import cluster
+
+    cluster.start_local(num_cpus=2, object_store_memory=256 << 20)
     yield
     ray.shutdown()

@@ -1,0 +1,99 @@
+"""The Ray that a run uses: started or joined, checked, and shared out to actors and tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import msgspec
+import ray
+
+from pipeline import storage
+from pipeline.config import CompactConfig
+from pipeline.errors import CompactionError, ConfigError
+
+_KEEP_WORKERS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    "RAY_num_workers_soft_limit": "16",
+}
+"""Settings of a local Ray: it would end idle workers after a second and start them anew,
+which costs more than a unit of work."""
+
+
+class PoolSize(msgspec.Struct):
+    """How many actors run, and what each actor and task reserves of a CPU."""
+
+    actors: int
+    actor_cpus: float
+    task_cpus: float
+
+
+def start(config: CompactConfig) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start a local Ray that ends with this process.
+
+    Raises
+    ------
+    CompactionError
+        If Ray does not start or answer.
+    ConfigError
+        For ``--device cuda`` without a GPU, and for a local output path on several nodes.
+    """
+    if not ray.is_initialized():
+        try:
+            if os.environ.get("RAY_ADDRESS"):
+                ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                start_local()
+        except Exception as error:  # Ray raises bare Exceptions here
+            where = os.environ.get("RAY_ADDRESS", "on this machine")
+            raise CompactionError(
+                f"expected Ray to start or answer ({where}), got: {error}. Check the address, "
+                "the machine's free memory and its load, and run again"
+            ) from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    data = ray.data.DataContext.get_current()
+    data.enable_progress_bars = False
+    data.print_on_execution_start = False
+    _require_device(config)
+    _require_shared_output(config)
+
+
+def start_local(**options: Any) -> None:
+    """Start a Ray on this machine that ends with this process; options go to `ray.init`."""
+    for name, value in _KEEP_WORKERS.items():
+        os.environ.setdefault(name, value)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init(address="local", include_dashboard=False, **quiet, **options)
+
+
+def pool_size(config: CompactConfig) -> PoolSize:
+    """Size the actor pool so that reads and writes always find a CPU.
+
+    Actors take half of the CPUs; a pool that takes all of them waits for ever
+    for reads that cannot start. An actor reserves a little less than a task, so
+    that Ray does not fuse reading into it.
+    """
+    cpus = ray.cluster_resources().get("CPU", 1.0)
+    actors = config.run.workers or max(1, int(cpus // 2))
+    task_cpus = 1.0 if cpus >= 4 else 0.5
+    return PoolSize(actors, min(1.0, cpus / (2 * actors)) - 0.01, task_cpus)
+
+
+def _require_device(config: CompactConfig) -> None:
+    if config.device == "cuda" and not ray.cluster_resources().get("GPU", 0):
+        raise ConfigError(
+            "--device cuda: expected a GPU in the cluster, found none; "
+            "use --device auto or cpu, or add a node with a GPU"
+        )
+
+
+def _require_shared_output(config: CompactConfig) -> None:
+    n_nodes = sum(node["Alive"] for node in ray.nodes())
+    is_local = storage.is_local(storage.to_uri(config.output))
+    if n_nodes > 1 and is_local and not config.run.shared_path:
+        raise ConfigError(
+            f"--output {config.output}: expected a URI that all {n_nodes} nodes reach, got a "
+            "local path; use object storage, or state --run.shared_path true"
+        )
