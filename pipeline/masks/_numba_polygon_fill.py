@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
+from pipeline.masks._numba_rle import IMAGE_TOO_LARGE, SIZE_INVALID, size_fault
 
 OK = 0
 POLY_TOO_SHORT = 1
@@ -29,8 +30,6 @@ POLY_NONFINITE = 3
 POLY_RANGE = 4
 ZERO_AREA = 5
 NO_SEGMENTATION = 6
-SIZE_INVALID = 7
-IMAGE_TOO_LARGE = 8
 
 RANGE_PX = 2.0**24
 MAX_CROSSINGS = 1 << 27
@@ -41,7 +40,7 @@ _RING_SHIFT = 33
 _Y_MASK = (1 << 32) - 1
 
 
-@kernel
+@part
 def sort_keys(keys_E, start, end):
     """Sort keys_E[start:end] in place: insertion sort, heapsort where that would be quadratic."""
     n = end - start
@@ -75,7 +74,7 @@ def sort_keys(keys_E, start, end):
         keys_E[start + root] = key
 
 
-@kernel
+@part
 def edge_columns(x_a, x_b, w):
     """First and end column that the edge between two fifths crosses in an image of width w."""
     low = min(x_a, x_b)
@@ -87,7 +86,7 @@ def edge_columns(x_a, x_b, w):
     return first, max(first, end)
 
 
-@kernel
+@part
 def _row_of_fifth(v, h):
     """First pixel row below fifth v, held inside the image."""
     if v <= 2:
@@ -95,9 +94,9 @@ def _row_of_fifth(v, h):
     return min((v + 2) // 5, h)
 
 
-@kernel
-def _cross_edge(x_a, y_a, x_b, y_b, first, end, h, tag, slot_C, keys_E):
-    """Write the edge's crossings of columns first..end into the columns' slots."""
+@part
+def edge_rows(x_a, y_a, x_b, y_b, first, end, h, row_C):
+    """Row from which on the edge toggles each of the columns first..end, in row_C[0:]."""
     dx = abs(x_b - x_a)
     dy = abs(y_b - y_a)
     if dx >= dy:
@@ -107,9 +106,7 @@ def _cross_edge(x_a, y_a, x_b, y_b, first, end, h, tag, slot_C, keys_E):
         step = 2 - x_a if slope >= 0.0 else 3 - x_a
         for c in range(first, end):
             v = int(y_a + slope * (5 * c + step) + 0.5)
-            slot = slot_C[c]
-            slot_C[c] = slot + 1
-            keys_E[slot] = tag | (_row_of_fifth(v, h) << 1)
+            row_C[c - first] = _row_of_fifth(v, h)
         return
     if y_a > y_b:
         x_a, y_a, x_b, y_b = x_b, y_b, x_a, y_a
@@ -123,12 +120,10 @@ def _cross_edge(x_a, y_a, x_b, y_b, first, end, h, tag, slot_C, keys_E):
             t -= 1
         while t < dy and ((x_a + slope * t + 0.5 >= edge) != is_rising):
             t += 1
-        slot = slot_C[c]
-        slot_C[c] = slot + 1
-        keys_E[slot] = tag | (_row_of_fifth(y_a + t - 1, h) << 1)
+        row_C[c - first] = _row_of_fifth(y_a + t - 1, h)
 
 
-@kernel
+@part
 def _append(counts_R, n_runs, covered, start, end):
     """Append the foreground [start, end) to runs that cover [0, covered) and end in foreground.
 
@@ -144,7 +139,7 @@ def _append(counts_R, n_runs, covered, start, end):
     return n_runs + 2, end
 
 
-@kernel
+@part
 def _is_wound(keys_E, start, end, sign):
     """Whether one ring's sorted crossings of a column wind other than once in its own sense."""
     winding = 0
@@ -156,8 +151,8 @@ def _is_wound(keys_E, start, end, sign):
     return False
 
 
-@kernel
-def _bucket_crossings(x_V, y_V, starts_K, ends_K, h, w, slot_C, keys_E):
+@part
+def _bucket_crossings(x_V, y_V, starts_K, ends_K, ring_K, h, w, slot_C, row_C, keys_E):
     """Write all crossings of a mask, column by column; slot_C becomes each column's end.
 
     A key is ring, row, and direction (1: the edge runs towards larger x), so that
@@ -187,13 +182,17 @@ def _bucket_crossings(x_V, y_V, starts_K, ends_K, h, w, slot_C, keys_E):
         for i in range(starts_K[k], ends_K[k]):
             first, end = edge_columns(x_V[j], x_V[i], w)
             if first < end:
-                tag = (k << _RING_SHIFT) | (1 if x_V[i] > x_V[j] else 0)
-                _cross_edge(x_V[j], y_V[j], x_V[i], y_V[i], first, end, h, tag, slot_C, keys_E)
+                edge_rows(x_V[j], y_V[j], x_V[i], y_V[i], first, end, h, row_C)
+                tag = (ring_K[k] << _RING_SHIFT) | (1 if x_V[i] > x_V[j] else 0)
+                for c in range(first, end):
+                    slot = slot_C[c]
+                    slot_C[c] = slot + 1
+                    keys_E[slot] = tag | (row_C[c - first] << 1)
             j = i
     return low, high
 
 
-@kernel
+@part
 def _column_spans(keys_E, begin, end, sign_K, spans_E):
     """Pair a column's crossings ring by ring into spans_E, sorted; (spans, is self-crossing)."""
     sort_keys(keys_E, begin, end)
@@ -217,17 +216,20 @@ def _column_spans(keys_E, begin, end, sign_K, spans_E):
     return n_spans, is_crossing
 
 
-@kernel
-def fill_mask(x_V, y_V, starts_K, ends_K, sign_K, h, w, slot_C, keys_E, spans_E, counts_R):
-    """Fill the union of rings of one mask into counts_R.
+@part
+def fill_mask(
+    x_V, y_V, starts_K, ends_K, ring_K, sign_K, h, w, slot_C, row_C, keys_E, spans_E, counts_R
+):
+    """Fill the union of rings of one mask into counts_R; loops with one ring_K are one ring.
 
-    ``slot_C`` must be zero over its whole length and is left so; it, ``keys_E``
-    and ``spans_E`` are scratch of at least width + 1, crossings and crossings.
-    ``counts_R`` needs room for crossings + 1 values. Empty rings are allowed.
-    Returns (number of runs written, the position where the last one ends, is
-    self-crossing); the background after it is the caller's.
+    ``slot_C`` must be zero over its whole length and is left so. It and
+    ``row_C``, ``keys_E`` and ``spans_E`` are scratch of at least one more than
+    the last crossed column, and crossings. ``counts_R`` needs room for
+    crossings + 1 values. Empty loops are allowed. ``sign_K`` is each ring's
+    sense. Returns (number of runs written, the position where the last one ends,
+    is self-crossing); the background after it is the caller's.
     """
-    low, high = _bucket_crossings(x_V, y_V, starts_K, ends_K, h, w, slot_C, keys_E)
+    low, high = _bucket_crossings(x_V, y_V, starts_K, ends_K, ring_K, h, w, slot_C, row_C, keys_E)
     n_runs = 0
     covered = 0
     is_crossing = False
@@ -255,7 +257,7 @@ def fill_mask(x_V, y_V, starts_K, ends_K, sign_K, h, w, slot_C, keys_E, spans_E,
     return n_runs, covered, is_crossing
 
 
-@kernel
+@part
 def _ring_code(xy_V, start, end):
     """PolyCode of one ring by its coordinates alone (0 where it is good)."""
     if (end - start) % 2 == 1:
@@ -271,7 +273,7 @@ def _ring_code(xy_V, start, end):
     return code
 
 
-@kernel
+@part
 def _scale_ring(xy_V, start, end, h, w, x_V, y_V, at):
     """Round a ring's vertices to fifths at x_V[at:]; (sense of rotation, is partly outside)."""
     is_outside = False
@@ -285,7 +287,7 @@ def _scale_ring(xy_V, start, end, h, w, x_V, y_V, at):
     return ring_sense(x_V, y_V, at, at + n), is_outside
 
 
-@kernel
+@part
 def ring_sense(x_V, y_V, start, end):
     """Sign of a ring's doubled area: 1 where it runs eastward along its top."""
     doubled_area = 0
@@ -296,7 +298,7 @@ def ring_sense(x_V, y_V, start, end):
     return (doubled_area > 0) - (doubled_area < 0)
 
 
-@kernel
+@part
 def count_crossings(x_V, start, end, w):
     """Count the columns that a ring's edges cross; also one past the last of them."""
     n = 0
@@ -310,16 +312,7 @@ def count_crossings(x_V, start, end, w):
     return n, last_column
 
 
-@kernel
-def _size_code(h, w):
-    if h < 1 or w < 1 or h >= 1 << 31 or w >= 1 << 31:
-        return SIZE_INVALID
-    if h * w >= 1 << 31:
-        return IMAGE_TOO_LARGE
-    return OK
-
-
-@kernel
+@part
 def _scale_mask(
     xy_V, ring_offsets_K1, first_ring, end_ring, h, w, x_V, y_V, starts_K, ends_K, sign_K
 ):
@@ -376,7 +369,7 @@ def fill_chunk(
     n_to = n_from
     while n_to < n_masks and (n_to == n_from or capacity < _CHUNK_CROSSINGS):
         h, w = size_hw_N2[n_to, 0], size_hw_N2[n_to, 1]
-        code = _size_code(h, w)
+        code = size_fault(h, w)
         n_crossings = 0
         if code == OK:
             code, n_bad_N[n_to], is_clipped_N[n_to], n_crossings, n_columns = _scale_mask(
@@ -388,7 +381,9 @@ def fill_chunk(
         code_N[n_to] = code
         capacity += n_crossings + 1
         n_to += 1
+    ring_K = np.arange(n_rings)
     slot_C = np.zeros(max_columns + 1, np.int64)
+    row_C = np.empty(max_columns + 1, np.int64)
     keys_E = np.empty(max_crossings, np.int64)
     spans_E = np.empty(max_crossings, np.int64)
     counts_R = np.empty(capacity, np.uint32)
@@ -400,8 +395,8 @@ def fill_chunk(
         if code_N[n] == OK:
             first, last = mask_ring_offsets_N1[n], mask_ring_offsets_N1[n + 1]
             n_runs, covered, is_crossing_N[n] = fill_mask(
-                x_V, y_V, starts_K[first:last], ends_K[first:last], sign_K[first:last],
-                h, w, slot_C, keys_E, spans_E, counts_R[at:],
+                x_V, y_V, starts_K[first:last], ends_K[first:last], ring_K[: last - first],
+                sign_K[first:last], h, w, slot_C, row_C, keys_E, spans_E, counts_R[at:],
             )  # fmt: skip
             if n_runs == 0:
                 code_N[n] = ZERO_AREA

@@ -23,10 +23,11 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import MaskError
 from pipeline.masks import _numba_polygon_fill as compiled
+from pipeline.masks._checks import frozen, frozen_offsets
 from pipeline.masks.batch import MaskBatch
 
 
@@ -75,10 +76,10 @@ class PolygonFill(NamedTuple):
 
 
 def fill_polygons(
-    xy_V: NDArray[np.float64],
-    ring_offsets_K1: NDArray[np.int64],
-    mask_ring_offsets_N1: NDArray[np.int64],
-    size_hw_N2: NDArray[np.integer],
+    xy_V: ArrayLike,
+    ring_offsets_K1: ArrayLike,
+    mask_ring_offsets_N1: ArrayLike,
+    size_hw_N2: ArrayLike,
 ) -> PolygonFill:
     """Fill N polygons by COCO's rule, bit for bit as pycocotools.
 
@@ -117,15 +118,15 @@ def fill_polygons(
     Source: ``maskApi.c: rleFrPoly`` and ``rleMerge``. Cost: one evaluation per
     column that an edge crosses, plus sorting the crossings within a column.
     """
-    xy_V = np.ascontiguousarray(xy_V, np.float64)
-    ring_offsets_K1 = checked_offsets(ring_offsets_K1, len(xy_V), "ring offsets")
-    mask_ring_offsets_N1 = checked_offsets(
-        mask_ring_offsets_N1, len(ring_offsets_K1) - 1, "offsets of masks into rings"
+    xy_V = frozen(xy_V, np.float64)
+    ring_offsets_K1 = _covering_offsets(ring_offsets_K1, len(xy_V), "rings")
+    mask_ring_offsets_N1 = _covering_offsets(
+        mask_ring_offsets_N1, len(ring_offsets_K1) - 1, "rings of masks"
     )
     n_masks = len(mask_ring_offsets_N1) - 1
-    if size_hw_N2.shape != (n_masks, 2):
-        raise MaskError(f"expected sizes of shape ({n_masks}, 2), got {size_hw_N2.shape}")
-    size_hw_N2 = np.ascontiguousarray(size_hw_N2, np.int64)
+    sizes_N2 = frozen(size_hw_N2, np.int64, n_dims=2)
+    if sizes_N2.shape != (n_masks, 2):
+        raise MaskError(f"expected sizes of shape ({n_masks}, 2), got {sizes_N2.shape}")
     code_N = np.zeros(n_masks, np.uint8)
     n_bad_N = np.zeros(n_masks, np.int32)
     is_clipped_N = np.zeros(n_masks, np.bool_)
@@ -135,43 +136,20 @@ def fill_polygons(
     n = 0
     while n < n_masks:
         counts_R, n = compiled.fill_chunk(
-            xy_V, ring_offsets_K1, mask_ring_offsets_N1, size_hw_N2, n,
+            xy_V, ring_offsets_K1, mask_ring_offsets_N1, sizes_N2, n,
             code_N, n_bad_N, is_clipped_N, is_crossing_N, n_runs_N,
         )  # fmt: skip
         chunks.append(counts_R.copy())
     offsets_N1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_runs_N)])
     has_size_N = (code_N != PolyCode.SIZE_INVALID) & (code_N != PolyCode.IMAGE_TOO_LARGE)
-    sizes = np.where(has_size_N[:, None], size_hw_N2, 1).astype(np.int32)
-    batch = MaskBatch(sizes, np.concatenate(chunks), offsets_N1)
+    used_N2 = np.where(has_size_N[:, None], sizes_N2, 1).astype(np.int32)
+    batch = MaskBatch(used_N2, np.concatenate(chunks), offsets_N1)
     return PolygonFill(batch, code_N, n_bad_N, is_clipped_N, is_crossing_N)
 
 
-def checked_offsets(offsets: NDArray[np.int64], length: int, what: str) -> NDArray[np.int64]:
-    """Offsets as contiguous int64, once they are known to cut 0..length in ascending order.
-
-    Parameters
-    ----------
-    offsets : int64 (K + 1,)
-        Offsets into an array of `length` values.
-    length : int
-        Number of values that the offsets cut.
-    what : str
-        Their name in the error.
-
-    Returns
-    -------
-    int64 (K + 1,)
-        The same offsets.
-
-    Raises
-    ------
-    MaskError
-        No offset at all, a first one that is not 0, a decrease, or a last one
-        that is not `length`.
-    """
-    offsets = np.ascontiguousarray(offsets, np.int64)
-    if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != length:
-        raise MaskError(f"expected {what} from 0 to {length}, got {offsets[:1]}…{offsets[-1:]}")
-    if np.any(offsets[1:] < offsets[:-1]):
-        raise MaskError(f"expected ascending {what}, got a decrease")
+def _covering_offsets(offsets: ArrayLike, n_values: int, what: str) -> NDArray[np.int64]:
+    """Offsets proven to cut all of ``n_values`` values."""
+    offsets = frozen_offsets(offsets, n_values, what)
+    if offsets[-1] != n_values:
+        raise MaskError(f"{what}: expected offsets up to {n_values}, got up to {offsets[-1]}")
     return offsets

@@ -202,7 +202,7 @@ def test_offsets_that_cut_something_else_are_an_error():
         (good[0], np.array([0, 2])),
         (good[0], np.array([], np.int64)),
     ):
-        with pytest.raises(MaskError, match="expected"):
+        with pytest.raises(MaskError, match="offsets"):
             fill_polygons(xy, rings, masks, sizes)
     with pytest.raises(MaskError, match="sizes"):
         fill_polygons(xy, *good, np.array([[9, 9], [9, 9]]))
