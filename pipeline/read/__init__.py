@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import ReadConfig
-from pipeline.read import coco_annotations, coco_results
+from pipeline.read import coco_annotations, coco_results, parquet
 from pipeline.read.detect import sniff
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.storage import InputFile
@@ -17,7 +17,7 @@ from pipeline.storage import InputFile
 __all__ = ["FORMATS", "FileScan", "ReadResult", "Slice", "SourceContext", "payloads", "read"]
 __all__ += ["scan", "sniff"]
 
-_READERS = {reader.FORMAT: reader for reader in (coco_results, coco_annotations)}
+_READERS = {reader.FORMAT: reader for reader in (coco_results, coco_annotations, parquet)}
 
 FORMATS = tuple(_READERS)
 """Names of the formats that can be read."""

@@ -14,7 +14,7 @@ from pipeline.read.json_stream import JsonWindow
 from pipeline.read.text import open_window
 from pipeline.storage import InputFile
 
-_PARQUET_MAGIC = b"PAR1"
+_PARQUET_MAGIC = (b"PAR1", b"PARE")
 _SNIFF_BYTES = 1 << 16
 _COCO_KEYS = ("annotations", "images", "categories", "info", "licenses")
 
@@ -34,7 +34,7 @@ def sniff(file: InputFile) -> str:
     SchemaError
         If it is JSON of another shape.
     """
-    if storage.read_bytes(file.uri, 0, len(_PARQUET_MAGIC)) == _PARQUET_MAGIC:
+    if storage.read_bytes(file.uri, 0, 4) in _PARQUET_MAGIC:
         return "parquet"
     with open_window(file.uri, _SNIFF_BYTES) as window:
         first = window.peek()

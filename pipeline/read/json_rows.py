@@ -176,6 +176,7 @@ def _mask_columns(masks: list[Rle | list[list[float]] | None]) -> dict[str, Any]
     kind_N[np.flatnonzero(kind_N == STRING_MASK)[is_plain_M]] = COUNTS_MASK
     return {
         "size_hw_N2": size_hw_N2,
+        "listed_hw_N2": np.full((len(masks), 2), -1, np.int64),
         "mask_kind_N": kind_N,
         "strings": _string_column([value for value in counts if type(value) is str]),
         "counts": _counts_column([value for value in counts if type(value) is list]),

@@ -75,6 +75,8 @@ class RawRows(NamedTuple):
         float64, nullable: as it came.
     size_hw_N2 : int64 (N, 2)
         As the mask states it; -1, -1 where it states none.
+    listed_hw_N2 : int64 (N, 2)
+        As the row states it of its image; -1, -1 where it states none.
     mask_kind_N : uint8 (N,)
         Which of the next three holds the mask.
     strings, counts, polygons
@@ -93,6 +95,7 @@ class RawRows(NamedTuple):
     bbox_xywh_N4: NDArray[np.float64]
     area: pa.Array
     size_hw_N2: NDArray[np.int64]
+    listed_hw_N2: NDArray[np.int64]
     mask_kind_N: NDArray[np.uint8]
     strings: CocoStrings
     counts: RawCounts

@@ -11,62 +11,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SchemaError
 from pipeline.read import _numba_json as compiled
+from pipeline.read.id_statistics import IdStatistics
 from pipeline.read.image_ids import convert_id
 from pipeline.read.json_stream import Elements
 from pipeline.read.limits import MAX_VALUE_BYTES
 from pipeline.read.slices import Slice
 
-SAMPLE_SIZE = 1_000
-"""Image ids of a file that are kept for quantiles, at most."""
-
-MAX_DISTINCT = 4_000_000
-"""Distinct image ids that are counted; beyond, their number stays unknown."""
-
 _STRING_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NUMBER_TOKEN = re.compile(rb"[-+.0-9eE]+")
-
-
-class IdStatistics:
-    """Sample and number of distinct values of image ids that come in batches.
-
-    The sample depends on the rows alone, not on how they are cut into batches.
-    """
-
-    def __init__(self) -> None:
-        self._n_rows = 0
-        self._stride = 1
-        self._sample: list[tuple[int, int | str]] = []
-        self._distinct: set[int | str] = set()
-
-    def add(
-        self, ids: NDArray[np.int64] | list[str | None], is_usable_N: NDArray[np.bool_]
-    ) -> None:
-        """Take in the ids of the next rows."""
-        first = -self._n_rows % self._stride
-        for row in range(first, len(ids), self._stride):
-            if is_usable_N[row]:
-                value: Any = ids[row]
-                plain = value if isinstance(value, str) else int(value)
-                self._sample.append((self._n_rows + row, plain))
-        self._n_rows += len(ids)
-        while len(self._sample) > 2 * SAMPLE_SIZE:
-            self._stride *= 2
-            self._sample = [pair for pair in self._sample if pair[0] % self._stride == 0]
-        if len(self._distinct) <= MAX_DISTINCT:
-            if isinstance(ids, list):
-                self._distinct.update(value for value in ids if value is not None)
-            else:
-                self._distinct.update(np.unique(ids[is_usable_N]).tolist())
-
-    def sample(self) -> Any:
-        """Return ids of rows at even distances, sorted (strings by code points, as UTF-8 is)."""
-        step = -(-len(self._sample) // SAMPLE_SIZE) or 1
-        values: list[Any] = [value for _, value in self._sample[::step]]
-        return sorted(values)
-
-    def n_distinct(self) -> int | None:
-        """Return how many ids there are, or None if they were too many to count."""
-        return len(self._distinct) if len(self._distinct) <= MAX_DISTINCT else None
 
 
 class RowScan:

@@ -7,19 +7,19 @@ image, category, score, box, size or mask, the first in this order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import columns
+from pipeline.arrow import pc
 from pipeline.masks.rle import RleCode, size_code
 from pipeline.read.image_table import ImageTable
 from pipeline.read.raw_masks import ReadMasks, read_masks
 from pipeline.read.raw_rows import NO_MASK, POLYGON_MASK, Fault, RawRows
+from pipeline.read.verdicts import Verdicts
 from schemas.instances import instances_schema
 
 SIZE_CODES = (RleCode.SIZE_INVALID, RleCode.IMAGE_TOO_LARGE)
@@ -51,21 +51,6 @@ class Validated(NamedTuple):
     counters: dict[str, int]
 
 
-class _Verdicts:
-    """Which rows are still good, and the fault of each that is not."""
-
-    def __init__(self, n_rows: int) -> None:
-        self.is_good_N = np.ones(n_rows, np.bool_)
-        self.faults: dict[int, Fault] = {}
-
-    def refuse(
-        self, is_bad_N: NDArray[np.bool_], code: str, field: str, message: Callable[[int], str]
-    ) -> None:
-        for row in np.flatnonzero(is_bad_N & self.is_good_N).tolist():
-            self.faults[row] = Fault(code, field, message(row))
-        self.is_good_N &= ~is_bad_N
-
-
 def validate(raw: RawRows, uri: str, id_type: str, facts: FileFacts) -> Validated:
     """Check rows and bring their masks into canonical form.
 
@@ -85,7 +70,7 @@ def validate(raw: RawRows, uri: str, id_type: str, facts: FileFacts) -> Validate
     Validated
         INSTANCES in the order of the rows. No rows in: an empty table.
     """
-    verdicts = _Verdicts(len(raw.source_row_N))
+    verdicts = Verdicts(len(raw.source_row_N))
     size_hw_N2 = _check_images(raw, facts.images, verdicts)
     _check_values(raw, facts, verdicts)
     _check_sizes(raw, size_hw_N2, facts.images is not None, verdicts)
@@ -110,19 +95,18 @@ def validate(raw: RawRows, uri: str, id_type: str, facts: FileFacts) -> Validate
     return Validated(instances, verdicts.faults, counters)
 
 
-def _check_images(
-    raw: RawRows, images: ImageTable | None, verdicts: _Verdicts
-) -> NDArray[np.int64]:
+def _check_images(raw: RawRows, images: ImageTable | None, verdicts: Verdicts) -> NDArray[np.int64]:
     """Refuse rows of unknown images; return the size of every mask, its own or its image's."""
     if images is None:
-        return raw.size_hw_N2
-    listed_N2, is_known_N = images.sizes_of(raw.image_id)
-    verdicts.refuse(
-        ~is_known_N,
-        "IMAGE_UNKNOWN",
-        "image_id",
-        lambda row: f"expected an id of the file's images, got {raw.image_id[row].as_py()!r}",
-    )
+        listed_N2 = raw.listed_hw_N2
+    else:
+        listed_N2, is_known_N = images.sizes_of(raw.image_id)
+        verdicts.refuse(
+            ~is_known_N,
+            "IMAGE_UNKNOWN",
+            "image_id",
+            lambda row: f"expected an id of the file's images, got {raw.image_id[row].as_py()!r}",
+        )
     has_listed_N = (listed_N2 > 0).all(axis=1)
     has_own_N = (raw.mask_kind_N != POLYGON_MASK) & (raw.mask_kind_N != NO_MASK)
     _refuse_sizes(raw.size_hw_N2, has_own_N, verdicts)
@@ -138,7 +122,7 @@ def _check_images(
     return np.where(has_own_N[:, None], raw.size_hw_N2, listed_N2)
 
 
-def _check_values(raw: RawRows, facts: FileFacts, verdicts: _Verdicts) -> None:
+def _check_values(raw: RawRows, facts: FileFacts, verdicts: Verdicts) -> None:
     if facts.has_category:
         verdicts.refuse(
             ~columns.is_valid(raw.category_id),
@@ -175,7 +159,7 @@ def _check_values(raw: RawRows, facts: FileFacts, verdicts: _Verdicts) -> None:
 
 
 def _check_sizes(
-    raw: RawRows, size_hw_N2: NDArray[np.int64], has_images: bool, verdicts: _Verdicts
+    raw: RawRows, size_hw_N2: NDArray[np.int64], has_images: bool, verdicts: Verdicts
 ) -> None:
     is_polygon_N = raw.mask_kind_N == POLYGON_MASK
     has_none_N = raw.mask_kind_N == NO_MASK
@@ -201,7 +185,7 @@ def _check_sizes(
 
 
 def _refuse_sizes(
-    size_hw_N2: NDArray[np.int64], is_asked_N: NDArray[np.bool_], verdicts: _Verdicts
+    size_hw_N2: NDArray[np.int64], is_asked_N: NDArray[np.bool_], verdicts: Verdicts
 ) -> None:
     code_N = size_code(size_hw_N2)
     expected = "[height, width] of at least 1 and height x width < 2**31"

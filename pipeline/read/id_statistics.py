@@ -1,0 +1,75 @@
+"""Sample and number of the image ids of one file, gathered while its rows pass by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_SIZE = 1_000
+"""Image ids of a file that are kept for quantiles, at most."""
+
+MAX_DISTINCT = 1_000_000
+"""Distinct image ids that are counted; beyond, their number stays unknown."""
+
+
+class IdStatistics:
+    """Sample and number of distinct values of image ids that come in batches.
+
+    The sample depends on the rows alone, not on how they are cut into batches.
+    """
+
+    def __init__(self) -> None:
+        self._n_rows = 0
+        self._stride = 1
+        self._sample: list[tuple[int, int | str]] = []
+        self._distinct: set[int | str] = set()
+        self._has_seen_all = True
+
+    def add(
+        self, ids: NDArray[np.int64] | list[str | None], is_usable_N: NDArray[np.bool_]
+    ) -> None:
+        """Take in the ids of the next rows."""
+        first = -self._n_rows % self._stride
+        for row in range(first, len(ids), self._stride):
+            if is_usable_N[row]:
+                value: Any = ids[row]
+                plain = value if isinstance(value, str) else int(value)
+                self._sample.append((self._n_rows + row, plain))
+        self._n_rows += len(ids)
+        self._thin()
+        if self._has_seen_all:
+            if isinstance(ids, list):
+                self._distinct.update(value for value in ids if value is not None)
+            else:
+                self._distinct.update(np.unique(ids[is_usable_N]).tolist())
+            self._has_seen_all = len(self._distinct) <= MAX_DISTINCT
+
+    def add_range(self, low: int | str, high: int | str, n_rows: int) -> None:
+        """Take in rows of which only the smallest and the largest id are known."""
+        first = -self._n_rows % self._stride
+        places = range(first, n_rows, self._stride * -(-n_rows // (SAMPLE_SIZE * self._stride)))
+        for place in places:
+            value = high if 2 * place > n_rows else low
+            if isinstance(low, int) and isinstance(high, int):
+                value = low + (high - low) * place // n_rows
+            self._sample.append((self._n_rows + place, value))
+        self._n_rows += n_rows
+        self._has_seen_all = False
+        self._thin()
+
+    def sample(self) -> Any:
+        """Return ids of rows at even distances, sorted (strings by code points, as UTF-8 is)."""
+        step = -(-len(self._sample) // SAMPLE_SIZE) or 1
+        values: list[Any] = [value for _, value in self._sample[::step]]
+        return sorted(values)
+
+    def n_distinct(self) -> int | None:
+        """Return how many ids there are, or None if they were too many to count."""
+        return len(self._distinct) if self._has_seen_all else None
+
+    def _thin(self) -> None:
+        while len(self._sample) > 2 * SAMPLE_SIZE:
+            self._stride *= 2
+            self._sample = [pair for pair in self._sample if pair[0] % self._stride == 0]
