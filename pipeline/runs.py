@@ -49,9 +49,19 @@ def write_record(output: str, record: UnitRecord) -> None:
 
 
 def read_records(output: str, run_id: str) -> list[UnitRecord]:
-    """Return the records that a run has left so far, by unit."""
+    """Return the records that a run has left so far, by unit, if the files they name are there."""
     folder = storage.join(output, "runs", run_id, "units")
     uris = [storage.join(folder, name) for name in storage.list_names(folder) if name[0] != "."]
     with ThreadPoolExecutor(max_workers=16) as pool:
         found = list(pool.map(storage.read_bytes, uris))
-    return [msgspec.json.decode(data, type=UnitRecord) for data in found]
+        records = [msgspec.json.decode(data, type=UnitRecord) for data in found]
+        is_whole = list(pool.map(lambda record: _has_files(output, record), records))
+    return [record for record, whole in zip(records, is_whole, strict=True) if whole]
+
+
+def _has_files(output: str, record: UnitRecord) -> bool:
+    for file in record.files:
+        uri = storage.join(output, file.table, file.name)
+        if not storage.exists(uri) or storage.file_bytes(uri) != file.file_bytes:
+            return False
+    return True

@@ -9,7 +9,7 @@ run, `files` checks what it wrote, `tables` publishes and opens all three, `roll
 
 from pipeline.publish.cleanup import vacuum
 from pipeline.publish.files import verify_files
-from pipeline.publish.heartbeat import write_heartbeat
+from pipeline.publish.heartbeat import beating, write_heartbeat
 from pipeline.publish.rollback import history, restore
 from pipeline.publish.tables import open_tables, publish
 from pipeline.publish.target import RunState, Target, find_run, inspect_target
@@ -17,6 +17,7 @@ from pipeline.publish.target import RunState, Target, find_run, inspect_target
 __all__ = [
     "RunState",
     "Target",
+    "beating",
     "find_run",
     "history",
     "inspect_target",

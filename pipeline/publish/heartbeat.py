@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 
 import msgspec
 
 from pipeline import storage
 from pipeline.errors import InputError, StorageError
+
+PERIOD_S = 60.0
+"""How often a run says that it lives."""
 
 SKEW_S = 86_400
 """By how much clocks of two machines may differ before a decision here could be wrong."""
@@ -27,6 +33,29 @@ def write_heartbeat(output_uri: str, run_id: str, period_s: float) -> None:
     """Say that a run is alive; before its first file, then every `period_s` seconds."""
     beat = Heartbeat(time.time(), period_s)
     storage.write_bytes(_uri(output_uri, run_id), msgspec.json.encode(beat))
+
+
+@contextmanager
+def beating(output_uri: str, run_id: str, period_s: float = PERIOD_S) -> Generator[None]:
+    """Write heartbeats while the block runs, the first before it starts.
+
+    A later beat that the store refuses is left out: what reads them allows for many.
+    """
+    write_heartbeat(output_uri, run_id, period_s)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(period_s):
+            with suppress(StorageError):
+                write_heartbeat(output_uri, run_id, period_s)
+
+    thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def read_heartbeat(output_uri: str, run_id: str) -> Heartbeat | None:

@@ -11,6 +11,7 @@ from pipeline.publish.heartbeat import (
     SILENCE_S,
     SKEW_S,
     Heartbeat,
+    beating,
     is_silent,
     read_heartbeat,
     write_heartbeat,
@@ -50,3 +51,14 @@ def test_other_bytes_are_an_error_and_not_a_dead_run(tmp_path: Path) -> None:
 )
 def test_a_run_is_dead_only_beyond_doubt(age_s: float, period_s: float, expected: bool) -> None:
     assert is_silent(Heartbeat(1e9, period_s), 1e9 + age_s) is expected
+
+
+def test_beating_writes_before_and_while_the_block_runs(tmp_path: Path) -> None:
+    uri = f"file://{tmp_path}"
+    path = tmp_path / "runs" / "ab" / "heartbeat.json"
+    with beating(uri, "ab", period_s=0.01):
+        first = path.stat().st_ino
+        deadline = time.monotonic() + 30
+        while path.stat().st_ino == first and time.monotonic() < deadline:
+            pass
+        assert path.stat().st_ino != first
