@@ -71,7 +71,7 @@ class Plan(msgspec.Struct, frozen=True):
     id_type: str
     extras: bytes
     read_units: list[ReadUnit]
-    bounds: list[int] | list[str] | None
+    bounds: list[int | str] | None
     n_rows: int
     sample_fraction: float
 
@@ -184,7 +184,7 @@ def parse_extras(data: bytes) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(data)) if data else pa.schema([])
 
 
-def partition_rows(image_id: pa.ChunkedArray, bounds: list[int] | list[str]) -> NDArray[np.int64]:
+def partition_rows(image_id: pa.ChunkedArray, bounds: list[int | str]) -> NDArray[np.int64]:
     """Return the partition of every row, int64 (N,): how many bounds are <= its image_id.
 
     Strings compare by their UTF-8 bytes.
@@ -198,7 +198,7 @@ def partition_rows(image_id: pa.ChunkedArray, bounds: list[int] | list[str]) -> 
     return place_D[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
-def quantile_bounds(scans: Sequence[FileScan], n_partitions: int) -> list[int] | list[str]:
+def quantile_bounds(scans: Sequence[FileScan], n_partitions: int) -> list[int | str]:
     """Return at most n_partitions - 1 ascending image ids that cut the rows into equal parts.
 
     Every file's sample weighs as much as the bytes it stands for.
@@ -214,7 +214,7 @@ def quantile_bounds(scans: Sequence[FileScan], n_partitions: int) -> list[int] |
     targets = np.arange(1, n_partitions) * cumulative[-1] / n_partitions
     chosen = [pairs[place][0] for place in np.searchsorted(cumulative, targets)]
     bounds = sorted(set(chosen), key=_sort_key)
-    return bounds[1:] if bounds and bounds[0] == pairs[0][0] else bounds  # pyright: ignore
+    return bounds[1:] if bounds and bounds[0] == pairs[0][0] else bounds
 
 
 def _disjoint_groups(slices: Sequence[Slice], unit_bytes: int) -> list[list[Slice]] | None:

@@ -51,7 +51,7 @@ class UnitContext(NamedTuple):
     config: CompactConfig
     id_type: str
     extras: bytes
-    bounds: list[int] | list[str] | None
+    bounds: list[int | str] | None
     n_read_units: int
     sample_fraction: float
     done: frozenset[int]
@@ -162,7 +162,7 @@ def _with_extras(instances: pa.Table, schema: pa.Schema) -> pa.Table:
     return instances.select(schema.names).cast(schema)
 
 
-def _split(rows: pa.Table, bounds: list[int] | list[str]) -> list[tuple[int, pa.Table]]:
+def _split(rows: pa.Table, bounds: list[int | str]) -> list[tuple[int, pa.Table]]:
     """Return the rows of each partition that has any."""
     partition_N = partition_rows(rows["image_id"], bounds)
     order_N = np.argsort(partition_N, kind="stable")

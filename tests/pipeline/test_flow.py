@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline import flow, publish
-from pipeline.config import CompactConfig, DedupConfig, FilterConfig, RunConfig
+from pipeline.config import CompactConfig, DedupConfig, FilterConfig, ReadConfig, RunConfig
+from pipeline.errors import GateError, InputError
 from tests import model, oracle
 
 pytestmark = pytest.mark.usefixtures("ray_local")
@@ -192,3 +193,83 @@ def test_empty_input_gives_empty_tables(tmp_path: Path) -> None:
     outcome = run([path], tmp_path / "out")
     assert outcome.report["rows"]["read"] == 0
     assert all(len(table) == 0 for table in tables(tmp_path / "out").values())
+
+
+def test_sizes_that_differ_in_an_image_are_rejected_with_their_bytes(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    rows = json.loads((shared_data / RESULTS).read_text())[:4]
+    other = {**rows[0], "segmentation": {"size": [2, 2], "counts": "04"}}
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([*rows, other]))
+    outcome = run([path], tmp_path / "out")
+    rejects = tables(tmp_path / "out")["rejects"].to_pylist()
+    assert {row["code"] for row in rejects} == {"SIZE_MISMATCH"}
+    assert outcome.report["rows"]["rejected"] == len(rejects)
+    (last,) = [row for row in rejects if row["source_row"] == 4]
+    assert json.loads(last["payload"]) == other
+    assert path.read_bytes()[last["byte_offset"] :].startswith(last["payload"])
+
+
+def test_a_run_that_died_goes_on_with_the_missing_units(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = scatter(shared_data / FAKE, tmp_path / "in", 3)
+    small = RunConfig(unit_bytes=60_000)
+    whole = run(files, tmp_path / "whole", run=small)
+    monkeypatch.setattr(publish, "publish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(files, tmp_path / "out", run=small)
+    monkeypatch.undo()
+    folder = tmp_path / "out" / "runs" / whole.run_id / "units"
+    (lost, *kept) = sorted(folder.iterdir())
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    lost.unlink()
+    outcome = run(files, tmp_path / "out", run=small)
+    assert outcome.state == "published"
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_run_that_died_before_the_commit_only_commits(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "publish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run([shared_data / RESULTS], tmp_path / "out")
+    monkeypatch.undo()
+    monkeypatch.setattr(flow.tasks, "read_units", interrupt)
+    assert run([shared_data / RESULTS], tmp_path / "out").state == "published"
+
+
+def test_too_many_rejects_publish_nothing(tmp_path: Path) -> None:
+    row = {"image_id": 1, "category_id": 1, "score": 0.5}
+    bad = {**row, "segmentation": {"size": [4, 4], "counts": "5"}}
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([bad] * 101))
+    with pytest.raises(GateError, match=r"got 101 so far \(RLE_SUM 101\)"):
+        run([path], tmp_path / "out")
+    assert not (tmp_path / "out" / "compacted").exists()
+    allowed = run([path], tmp_path / "out", read=ReadConfig(max_reject_fraction=1.0))
+    assert allowed.report["rejects"] == {"RLE_SUM": 101}
+
+
+def test_an_input_that_changes_during_the_run_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text("[]")
+    begin = flow.runs.begin
+
+    def change(plan: Any, output: str) -> None:
+        begin(plan, output)
+        path.write_text("[ ]")
+
+    monkeypatch.setattr(flow.runs, "begin", change)
+    with pytest.raises(InputError, match=r"rows\.json was changed"):
+        run([path], tmp_path / "out")
+    assert not (tmp_path / "out" / "compacted").exists()
+
+
+def interrupt(*arguments: Any) -> None:
+    raise KeyboardInterrupt
