@@ -1,0 +1,94 @@
+"""One stretch of images, from characters to leaders (public names: `torch_backend`)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.masks._torch_arrays import pick, where_set
+from pipeline.masks._torch_group import label_components, resolve_leaders, search_parents
+from pipeline.masks._torch_overlap import (
+    Boxes,
+    Foreground,
+    foreground,
+    intersections,
+    measure,
+    reaches,
+)
+from pipeline.masks._torch_pairs import Rules, list_pairs
+from pipeline.masks._torch_rle import read_strings
+
+
+class Stretch(NamedTuple):
+    """Rows of whole images on the device, int64 but for bytes (uint8), crowd and source.
+
+    Attributes
+    ----------
+    bytes_B, offsets_N1
+        Their COCO strings; offsets start at 0.
+    height_N, n_pixels_N
+        Of each row's image.
+    image_N, category_N, is_crowd_N
+        What must be equal, and what is left alone.
+    """
+
+    bytes_B: Tensor
+    offsets_N1: Tensor
+    height_N: Tensor
+    n_pixels_N: Tensor
+    image_N: Tensor
+    category_N: Tensor
+    is_crowd_N: Tensor
+
+
+def group_stretch(
+    rows: Stretch, rules: Rules, limit: int, *, is_component: bool
+) -> tuple[int, Tensor, int]:
+    """Group the rows: (refused row or -1, int64 (5, N), candidate pairs).
+
+    The five are leader, link, intersection with the leader, area, exact duplicate.
+    """
+    runs, refused = read_strings(rows.bytes_B, rows.offsets_N1, rows.n_pixels_N, is_strict=True)
+    if refused >= 0:
+        return refused, rows.image_N.new_zeros(5, len(rows.image_N)), 0
+    fore, row_F = foreground(runs)
+    boxes = measure(fore, row_F, rows.height_N)
+    i_P, j_P = list_pairs(boxes, rows.image_N, rows.category_N, rows.is_crowd_N, rules, limit)
+    n_candidates = len(i_P)
+    shared_P = intersections(fore, i_P, j_P, limit)
+    area_i_P, area_j_P = pick(boxes.area_N, i_P), pick(boxes.area_N, j_P)
+    linked_P = where_set(
+        reaches(shared_P, area_i_P, area_j_P, rules.threshold, is_ios=rules.is_ios)
+    )
+    i_P, j_P, shared_P = (pick(values, linked_P) for values in (i_P, j_P, shared_P))
+    n_rows = len(rows.image_N)
+    if is_component:
+        leader_N = label_components(i_P, j_P, n_rows)
+        linked_N = search_parents(i_P, j_P, leader_N)
+        shared_N = _shared_with_leader(fore, boxes, leader_N, limit)
+    else:
+        leader_N = linked_N = resolve_leaders(i_P, j_P, n_rows)
+        shared_N = _chosen(shared_P, i_P, j_P, leader_N, boxes.area_N)
+    own_N = torch.arange(n_rows, device=leader_N.device)
+    is_duplicate_N = (leader_N != own_N) & (shared_N == boxes.area_N)
+    is_duplicate_N &= shared_N == pick(boxes.area_N, leader_N)
+    columns = (leader_N, linked_N, shared_N, boxes.area_N, is_duplicate_N.long())
+    return -1, torch.stack(columns), n_candidates
+
+
+def _chosen(shared_P: Tensor, i_P: Tensor, j_P: Tensor, leader_N: Tensor, area_N: Tensor) -> Tensor:
+    """Intersection of each row with its leader, from the pairs; its area where it leads."""
+    spare = len(area_N)
+    to_P = torch.where(i_P == pick(leader_N, j_P), j_P, spare)
+    shared_N1 = torch.cat([area_N, area_N.new_zeros(1)])
+    return shared_N1.index_copy_(0, to_P, shared_P)[:-1]
+
+
+def _shared_with_leader(fore: Foreground, boxes: Boxes, leader_N: Tensor, limit: int) -> Tensor:
+    """Intersection of each row with its leader, which it need not have been paired with."""
+    own_N = torch.arange(len(leader_N), device=leader_N.device)
+    member_M = where_set(leader_N != own_N)
+    shared_M = intersections(fore, pick(leader_N, member_M), member_M, limit)
+    return boxes.area_N.index_copy(0, member_M, shared_M)

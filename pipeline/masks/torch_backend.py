@@ -1,0 +1,355 @@
+"""Grouping, merging and strings on a device, through PyTorch.
+
+Same names, arguments and results, bit for bit, as `pipeline.masks.group`,
+`pipeline.masks.merge` and `pipeline.masks.rle`, whose docstrings say what the
+numbers mean. What differs is where the work is done: thousands of images are one
+set of launches on ``device``, "cpu" or "cuda". Nothing loops over masks, images or
+pairs. The number of launches depends on two things only: *stretches*, into which
+a batch is cut so that memory stays bounded, and *rounds*, in which leaders are found.
+
+Memory of a stretch: a character costs about `BYTES_PER_CHAR` bytes on the device
+at the worst moment, a pair that is looked at or a run that is expanded
+`BYTES_PER_ITEM`; the limits follow from these and `SCRATCH_BYTES`. One image, or
+one row's pairs, is never cut: a larger one is a stretch of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import ConfigError, MaskError
+from pipeline.masks import _checks, merge, rle
+from pipeline.masks import _torch_merge as merging
+from pipeline.masks import _torch_rle as reading
+from pipeline.masks._torch_arrays import cut, upload
+from pipeline.masks._torch_pairs import Rules
+from pipeline.masks._torch_stretch import Stretch, group_stretch
+from pipeline.masks.batch import CocoStrings, MaskBatch
+from pipeline.masks.group import Grouping
+
+__all__ = ["from_coco", "group_masks", "to_coco", "union", "vote"]
+
+SCRATCH_BYTES = 2**30
+"""What the arrays of one stretch may take on the device, beside the result."""
+
+BYTES_PER_CHAR = 128
+"""Sixteen int64 per run at once (numbers, sums, positions, keys), a run a character."""
+
+BYTES_PER_ITEM = 128
+"""Sixteen int64 per pair that is looked at, or per run that is expanded."""
+
+CHARS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_CHAR
+ITEMS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_ITEM
+
+
+class _Rows(NamedTuple):
+    """Checked arguments of `group_masks`, on the host."""
+
+    strings: CocoStrings
+    size_hw_N2: NDArray[np.int32]
+    image_offsets_G1: NDArray[np.int64]
+    category_N: NDArray[np.int64]
+    is_crowd_N: NDArray[np.bool_]
+    source_N: NDArray[np.int32] | None
+
+
+def group_masks(
+    strings: CocoStrings,
+    size_hw_N2: NDArray[np.int32],
+    image_offsets_G1: NDArray[np.int64],
+    category_N: NDArray[np.int64],
+    is_crowd_N: NDArray[np.bool_],
+    source_N: NDArray[np.int32] | None,
+    *,
+    threshold: float,
+    overlap: Literal["iou", "ios"] = "iou",
+    group: Literal["leader", "component"] = "leader",
+    device: str = "cpu",
+) -> Grouping:
+    """Find the leader of every mask, image by image; see `pipeline.masks.group.group_masks`.
+
+    Parameters
+    ----------
+    strings, size_hw_N2, image_offsets_G1, category_N, is_crowd_N, source_N
+        As there.
+    threshold, overlap, group
+        As there.
+    device : str
+        Where it is done: "cpu" or "cuda".
+
+    Returns
+    -------
+    Grouping
+        As there, but for the counters: every pair that area and box leave is
+        compared, since no row is known to be taken when they are listed. No rows
+        in, none out. Cost: bytes and candidate pairs' runs, times log2 of all
+        runs for the searches, plus a few small launches a round.
+
+    Raises
+    ------
+    MaskError
+        Where an array breaks its contract or a string is not canonical.
+    ConfigError
+        Where an option is not one of those of `pipeline.masks.group`.
+    """
+    if not 0.0 < threshold <= 1.0:
+        raise ConfigError(f"expected a threshold in (0, 1], got {threshold}")
+    if overlap not in ("iou", "ios") or group not in ("leader", "component"):
+        raise ConfigError(f"unknown overlap {overlap!r} or group {group!r}")
+    rows = _checked(strings, size_hw_N2, image_offsets_G1, category_N, is_crowd_N, source_N)
+    images_G1 = rows.image_offsets_G1
+    mixed = _first_of_another_size(rows)
+    out_5N = np.zeros((5, int(images_G1[-1])), np.int64)
+    n_candidates = 0
+    for a, b in cut(rows.strings.offsets_N1[images_G1], CHARS_AT_ONCE):
+        part = slice(int(images_G1[a]), int(images_G1[b]))
+        stretch, source = _upload(rows, a, b, torch.device(device))
+        rules = Rules(float(threshold), overlap == "ios", source)
+        refused, found_5N, n_found = group_stretch(
+            stretch, rules, ITEMS_AT_ONCE, is_component=group == "component"
+        )
+        wrong = [row for row in (refused + part.start if refused >= 0 else -1, mixed) if row >= 0]
+        if wrong and min(wrong) < part.stop:
+            raise MaskError(
+                f"row {min(wrong)}: expected a canonical COCO string of an image of one size, "
+                f"got another; read rows through `pipeline.masks.rle` first"
+            )
+        out_5N[:, part] = found_5N.cpu().numpy()
+        out_5N[:2, part] += part.start
+        n_candidates += n_found
+    leader_N, linked_N, intersection_N, area_N, is_duplicate_N = out_5N
+    is_duplicate_N = is_duplicate_N.astype(bool)
+    return Grouping(
+        leader_N, linked_N, intersection_N, is_duplicate_N, area_N, n_candidates, n_candidates
+    )
+
+
+def union(
+    batch: MaskBatch, group_offsets_G1: ArrayLike, member_M: ArrayLike, *, device: str = "cpu"
+) -> MaskBatch:
+    """Unite the masks of each group; see `pipeline.masks.merge.union`.
+
+    Parameters
+    ----------
+    batch, group_offsets_G1, member_M
+        As there, the masks canonical.
+    device : str
+        Where it is done: "cpu" or "cuda".
+
+    Returns
+    -------
+    MaskBatch
+        G masks, canonical. No groups in, no masks out. Cost: one sort of all runs
+        of all members.
+
+    Raises
+    ------
+    MaskError
+        As there.
+    """
+    n_groups = max(len(np.asarray(group_offsets_G1)) - 1, 0)
+    votes_G = np.ones(n_groups, np.int64)
+    return vote(batch, group_offsets_G1, member_M, votes_G, device=device)
+
+
+def vote(
+    batch: MaskBatch,
+    group_offsets_G1: ArrayLike,
+    member_M: ArrayLike,
+    min_votes_G: ArrayLike,
+    *,
+    device: str = "cpu",
+) -> MaskBatch:
+    """Keep the pixels that enough members of each group have; see `pipeline.masks.merge.vote`.
+
+    Parameters
+    ----------
+    batch, group_offsets_G1, member_M, min_votes_G
+        As there, the masks canonical.
+    device : str
+        Where it is done: "cpu" or "cuda".
+
+    Returns
+    -------
+    MaskBatch
+        G masks, canonical. No groups in, no masks out. Cost: as in `union`.
+
+    Raises
+    ------
+    MaskError
+        As there.
+    """
+    sizes_N2, counts_R, offsets_N1 = _checks.frozen_batch(batch)
+    member_M = _checks.frozen_index(member_M, len(sizes_N2), "members of groups")
+    offsets_G1 = _checks.frozen_offsets(group_offsets_G1, len(member_M), "groups")
+    member_M = member_M[: offsets_G1[-1]]
+    votes_G = _checks.frozen(min_votes_G, np.int64)
+    merge._check_groups(sizes_N2, offsets_G1, member_M, votes_G)  # pyright: ignore[reportPrivateUsage]
+    if len(votes_G) == 0:
+        return rle.empty_batch()
+    on = torch.device(device)
+    sizes_G2 = sizes_N2[member_M[offsets_G1[:-1]]]
+    runs_M1 = np.concatenate([[0], np.cumsum(np.diff(offsets_N1)[member_M])])
+    counts = upload(counts_R.astype(np.int64), on)
+    starts = upload(offsets_N1, on)
+    parts: list[MaskBatch] = []
+    for a, b in cut(runs_M1[offsets_G1], ITEMS_AT_ONCE):
+        size_hw_G2 = sizes_G2[a:b]
+        runs = merging.vote(
+            counts,
+            starts,
+            upload(size_hw_G2[:, 0].astype(np.int64) * size_hw_G2[:, 1], on),
+            upload(offsets_G1[a : b + 1] - offsets_G1[a], on),
+            upload(member_M[offsets_G1[a] : offsets_G1[b]], on),
+            upload(votes_G[a:b], on),
+        )
+        parts.append(_to_batch(size_hw_G2, *runs))
+    return parts[0] if len(parts) == 1 else rle.concat(parts)
+
+
+def to_coco(batch: MaskBatch, *, device: str = "cpu") -> CocoStrings:
+    """Write runs as COCO strings; see `pipeline.masks.rle.to_coco`.
+
+    Parameters
+    ----------
+    batch : MaskBatch
+        N masks.
+    device : str
+        Where it is done: "cpu" or "cuda".
+
+    Returns
+    -------
+    CocoStrings
+        Canonical where the runs are. Empty in, empty out. Cost: linear in runs.
+
+    Raises
+    ------
+    MaskError
+        Where the arrays break the contract.
+    """
+    _, counts_R, offsets_N1 = _checks.frozen_batch(batch)
+    on = torch.device(device)
+    parts: list[CocoStrings] = []
+    for a, b in cut(offsets_N1, CHARS_AT_ONCE):
+        runs = slice(int(offsets_N1[a]), int(offsets_N1[b]))
+        bytes_B, offsets_M1 = reading.write_strings(
+            upload(counts_R[runs].astype(np.int64), on),
+            upload(offsets_N1[a : b + 1] - runs.start, on),
+        )
+        parts.append(CocoStrings(bytes_B.cpu().numpy(), offsets_M1.cpu().numpy()))
+    return parts[0] if len(parts) == 1 else rle.concat_strings(parts)
+
+
+def from_coco(strings: CocoStrings, size_hw_N2: ArrayLike, *, device: str = "cpu") -> MaskBatch:
+    """Read valid strings into canonical runs; see `pipeline.masks.rle.from_coco`.
+
+    Parameters
+    ----------
+    strings : CocoStrings
+        N strings, valid for their sizes, canonical or not.
+    size_hw_N2 : int (N, 2)
+        Heights and widths.
+    device : str
+        Where it is done: "cpu" or "cuda".
+
+    Returns
+    -------
+    MaskBatch
+        Canonical runs. Empty in, empty out. Cost: linear in bytes.
+
+    Raises
+    ------
+    MaskError
+        Naming the first row at fault and its `RleCode`.
+    """
+    strings = _checks.frozen_strings(strings)
+    sizes_N2 = np.asarray(size_hw_N2)
+    if np.any(rle.size_code(sizes_N2)) or len(sizes_N2) != len(strings.offsets_N1) - 1:
+        return rle.from_coco(strings, sizes_N2)  # which names the row
+    sizes_N2 = sizes_N2.astype(np.int32)
+    on = torch.device(device)
+    parts: list[MaskBatch] = []
+    for a, b in cut(strings.offsets_N1, CHARS_AT_ONCE):
+        n_pixels_M = upload(sizes_N2[a:b, 0].astype(np.int64) * sizes_N2[a:b, 1], on)
+        first, end = int(strings.offsets_N1[a]), int(strings.offsets_N1[b])
+        runs, refused = reading.read_strings(
+            upload(strings.bytes_B[first:end], on),
+            upload(strings.offsets_N1[a : b + 1] - first, on),
+            n_pixels_M,
+            is_strict=False,
+        )
+        if refused >= 0:
+            return rle.from_coco(strings, sizes_N2)  # which names the row and its fault
+        parts.append(_to_batch(sizes_N2[a:b], *reading.merge_zero_runs(runs, n_pixels_M)))
+    return parts[0] if len(parts) == 1 else rle.concat(parts)
+
+
+def _to_batch(
+    size_hw_N2: NDArray[np.int32], counts_R: torch.Tensor, offsets_N1: torch.Tensor
+) -> MaskBatch:
+    """Bring runs back to the host."""
+    counts_R = counts_R.to(torch.uint32)
+    return MaskBatch(size_hw_N2, counts_R.cpu().numpy(), offsets_N1.cpu().numpy())
+
+
+def _checked(
+    strings: CocoStrings,
+    size_hw_N2: NDArray[np.int32],
+    image_offsets_G1: NDArray[np.int64],
+    category_N: NDArray[np.int64],
+    is_crowd_N: NDArray[np.bool_],
+    source_N: NDArray[np.int32] | None,
+) -> _Rows:
+    """Prove shapes, dtypes, offsets and sizes."""
+    strings = _checks.frozen_strings(strings)
+    n_rows = len(strings.offsets_N1) - 1
+    sizes_N2 = _checks.frozen_sizes(size_hw_N2, n_rows)
+    images_G1 = _checks.frozen_offsets(image_offsets_G1, n_rows, "image offsets")
+    if images_G1[-1] != n_rows:
+        raise MaskError(f"image offsets end at {images_G1[-1]}, expected {n_rows} rows")
+    rows = _Rows(
+        strings,
+        sizes_N2,
+        images_G1,
+        _checks.frozen(category_N, np.int64),
+        _checks.frozen(is_crowd_N, np.bool_),
+        None if source_N is None else _checks.frozen(source_N, np.int32),
+    )
+    columns = (rows.category_N, rows.is_crowd_N, rows.source_N)
+    if any(column is not None and len(column) != n_rows for column in columns):
+        raise MaskError(f"expected category, is_crowd and source of {n_rows} rows each")
+    return rows
+
+
+def _first_of_another_size(rows: _Rows) -> int:
+    """First row whose size is not that of its image's first row, or -1."""
+    images_G1 = rows.image_offsets_G1
+    starts_N = np.repeat(images_G1[:-1], np.diff(images_G1))
+    differs_N = np.any(rows.size_hw_N2 != rows.size_hw_N2[starts_N], axis=1)
+    return int(np.argmax(differs_N)) if differs_N.any() else -1
+
+
+def _upload(
+    rows: _Rows, a: int, b: int, device: torch.device
+) -> tuple[Stretch, torch.Tensor | None]:
+    """Bring the images a to b to the device, and the sources of their rows."""
+    images_G1 = rows.image_offsets_G1[a : b + 1]
+    part = slice(int(images_G1[0]), int(images_G1[-1]))
+    offsets_N1 = rows.strings.offsets_N1[part.start : part.stop + 1]
+    sizes_N2 = rows.size_hw_N2[part].astype(np.int64)
+    arrays = (
+        rows.strings.bytes_B[offsets_N1[0] : offsets_N1[-1]],
+        offsets_N1 - offsets_N1[0],
+        sizes_N2[:, 0],
+        sizes_N2[:, 0] * sizes_N2[:, 1],
+        np.repeat(np.arange(len(images_G1) - 1), np.diff(images_G1)),
+        rows.category_N[part],
+        rows.is_crowd_N[part],
+    )
+    stretch = Stretch(*(upload(array, device) for array in arrays))
+    source_N = rows.source_N
+    return stretch, None if source_N is None else upload(source_N[part], device)
