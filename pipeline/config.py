@@ -29,6 +29,9 @@ def _require(is_valid: bool, flag: str, expected: str, value: object) -> None:
 class ReadConfig:
     """How input files become instances."""
 
+    format: Literal["auto", "coco_results", "coco_lines", "coco_annotations", "parquet"] = "auto"
+    """What the input files are; auto finds out from the content of each."""
+
     columns: dict[str, str] = field(default_factory=dict[str, str])
     """Parquet: our name -> the file's column, where they differ, e.g. {"image_id": "img"}."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import ReadConfig
-from pipeline.read import coco_annotations, coco_results, parquet
+from pipeline.read import coco_annotations, coco_lines, coco_results, parquet
 from pipeline.read.detect import sniff
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.storage import InputFile
@@ -17,7 +17,9 @@ from pipeline.storage import InputFile
 __all__ = ["FORMATS", "FileScan", "ReadResult", "Slice", "SourceContext", "payloads", "read"]
 __all__ += ["scan", "sniff"]
 
-_READERS = {reader.FORMAT: reader for reader in (coco_results, coco_annotations, parquet)}
+_READERS = {
+    reader.FORMAT: reader for reader in (coco_results, coco_lines, coco_annotations, parquet)
+}
 
 FORMATS = tuple(_READERS)
 """Names of the formats that can be read."""
@@ -47,7 +49,8 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
     SchemaError
         If it is of no known format, or has no masks, or ids of no usable type.
     """
-    return _READERS[sniff(file)].scan(file, config, unit_bytes)
+    found = sniff(file) if config.format == "auto" else config.format
+    return _READERS[found].scan(file, config, unit_bytes)
 
 
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:

@@ -164,10 +164,12 @@ def _scan_nested(text_B: Any, start: Any) -> Any:
                 return NEED_MORE, i, id_at, flags
             if depth <= 2 and is_array_at[depth] == 0:
                 colon = _skip_space(text_B, close + 1)
-                value = _skip_space(text_B, colon + 1)
-                if value >= end:
+                if colon >= end:
                     return NEED_MORE, i, id_at, flags
                 if text_B[colon] == _COLON:
+                    value = _skip_space(text_B, colon + 1)
+                    if value >= end:
+                        return NEED_MORE, i, id_at, flags
                     first = 0 if depth == 1 else _N_ROW_KEYS
                     last = _N_ROW_KEYS if depth == 1 else _N_ROW_KEYS + 2
                     key = _find_key(text_B, i + 1, close, first, last)

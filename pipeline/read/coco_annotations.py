@@ -7,6 +7,7 @@ size from ``images``; runs state their own, which must be the image's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -18,7 +19,7 @@ from pipeline.read.json_read import check_head, json_payloads, read_json
 from pipeline.read.json_stream import JsonWindow
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
-from pipeline.read.text import open_window
+from pipeline.read.text import TextFile, open_window, source_text, text_file
 from pipeline.read.validate import FileFacts
 from pipeline.storage import InputFile
 
@@ -39,7 +40,8 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
     """
     rows = RowScan(file.uri, FORMAT, config.id_mode, unit_bytes)
     ranges: dict[str, tuple[int, int]] = {}
-    with open_window(file.uri) as window:
+    text = text_file(file)
+    with open_window(text) as window:
         keys = _walk(window, rows, ranges)
         if window.peek():
             raise window.fault("expected the end of the file")
@@ -50,7 +52,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
         )
     del ranges["annotations"]
     rows.finish()
-    found = to_file_scan(rows, FORMAT, ranges)
+    found = to_file_scan(rows, text, ranges)
     facts = _file_facts(file.uri, found.source, config.id_mode, rows.id_type or "int")
     check_head(rows, config, facts)
     return found
@@ -59,14 +61,14 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:
     """Read the rows of one slice."""
     facts = _file_facts(part.uri, source, config.id_mode, id_type)
-    return read_json(part, config, id_type, facts)
+    return read_json(part, source, config, id_type, facts)
 
 
 def payloads(
     part: Slice, source: SourceContext, source_rows: Sequence[int]
 ) -> list[tuple[int | None, bytes]]:
     """Return the byte offset and the original bytes of rows of a slice."""
-    return json_payloads(part, source_rows)
+    return json_payloads(part, source, source_rows)
 
 
 def _walk(window: JsonWindow, rows: RowScan, ranges: dict[str, tuple[int, int]]) -> list[str]:
@@ -109,9 +111,21 @@ def take_key(window: JsonWindow) -> str:
 
 
 def _file_facts(uri: str, source: SourceContext, id_mode: str, id_type: str) -> FileFacts:
-    images = categories = None
-    if "images" in source.ranges:
-        images = read_image_table(uri, source.ranges["images"], id_type, id_mode)
-    if "categories" in source.ranges:
-        categories = read_category_ids(uri, source.ranges["categories"])
-    return FileFacts(images, categories, source.has_category)
+    text = source_text(uri, source)
+    images, categories = source.ranges.get("images"), source.ranges.get("categories")
+    return _read_facts(text, images, categories, id_mode, id_type)._replace(
+        has_category=source.has_category
+    )
+
+
+@lru_cache(maxsize=2)
+def _read_facts(
+    file: TextFile,
+    images: tuple[int, int] | None,
+    categories: tuple[int, int] | None,
+    id_mode: str,
+    id_type: str,
+) -> FileFacts:
+    """Read what every slice of a file needs; kept, since a worker is given several of them."""
+    image_table = read_image_table(file, images, id_type, id_mode) if images else None
+    return FileFacts(image_table, read_category_ids(file, categories) if categories else None)

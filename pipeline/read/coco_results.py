@@ -12,7 +12,7 @@ from pipeline.config import ReadConfig
 from pipeline.read.json_read import check_head, json_payloads, read_json
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
-from pipeline.read.text import open_window
+from pipeline.read.text import TextFile, open_window, text_file
 from pipeline.read.validate import FileFacts
 from pipeline.storage import InputFile
 
@@ -30,38 +30,45 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
         If no row has a mask, or the ids are of no usable type.
     """
     rows = RowScan(file.uri, FORMAT, config.id_mode, unit_bytes)
-    with open_window(file.uri) as window:
+    text = text_file(file)
+    with open_window(text) as window:
         for found in window.take_array():
             rows.add(found)
         if window.peek():
             raise window.fault("expected the end of the file")
     rows.finish()
     check_head(rows, config, FileFacts())
-    return to_file_scan(rows, FORMAT, {})
+    return to_file_scan(rows, text, {})
 
 
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:
     """Read the rows of one slice."""
     facts = FileFacts(has_category=source.has_category)
-    return read_json(part, config, id_type, facts)
+    return read_json(part, source, config, id_type, facts)
 
 
 def payloads(
     part: Slice, source: SourceContext, source_rows: Sequence[int]
 ) -> list[tuple[int | None, bytes]]:
     """Return the byte offset and the original bytes of rows of a slice."""
-    return json_payloads(part, source_rows)
+    return json_payloads(part, source, source_rows)
 
 
-def to_file_scan(rows: RowScan, format: str, ranges: dict[str, tuple[int, int]]) -> FileScan:
+def to_file_scan(rows: RowScan, file: TextFile, ranges: dict[str, tuple[int, int]]) -> FileScan:
     """Return what the scan of a JSON file found."""
     return FileScan(
-        format=format,
+        format=rows.format,
         id_type=rows.id_type,
         slices=rows.slices,
         image_id_sample=rows.statistics.sample(),
         n_images=rows.statistics.n_distinct(),
         extras=b"",
         context=ranges,
-        source=SourceContext(ranges=ranges, has_category=rows.has_category),
+        source=SourceContext(
+            ranges=ranges,
+            has_category=rows.has_category,
+            compression=file.compression,
+            file_bytes=file.file_bytes,
+            tag=file.tag,
+        ),
     )

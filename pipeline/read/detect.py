@@ -11,11 +11,12 @@ from pipeline.errors import InputError, SchemaError
 from pipeline.read.coco_annotations import take_key
 from pipeline.read.json_faults import show
 from pipeline.read.json_stream import JsonWindow
-from pipeline.read.text import open_window
+from pipeline.read.text import open_window, text_file
 from pipeline.storage import InputFile
 
 _PARQUET_MAGIC = (b"PAR1", b"PARE")
 _SNIFF_BYTES = 1 << 16
+_ROW_KEYS = ("image_id", "category_id", "segmentation", "score", "bbox")
 _COCO_KEYS = ("annotations", "images", "categories", "info", "licenses")
 
 
@@ -36,7 +37,7 @@ def sniff(file: InputFile) -> str:
     """
     if storage.read_bytes(file.uri, 0, 4) in _PARQUET_MAGIC:
         return "parquet"
-    with open_window(file.uri, _SNIFF_BYTES) as window:
+    with open_window(text_file(file), _SNIFF_BYTES) as window:
         first = window.peek()
         if first == b"[":
             return _sniff_array(window)
@@ -73,6 +74,8 @@ def _sniff_object(window: JsonWindow) -> str:
         keys.append(take_key(window))
         if keys[-1] in _COCO_KEYS:
             return "coco_annotations"
+        if keys[-1] in _ROW_KEYS:
+            return "coco_lines"
         if window.peek() == b"[":
             for _ in window.take_array():
                 pass
@@ -84,6 +87,6 @@ def _sniff_object(window: JsonWindow) -> str:
 
 def _expected() -> str:
     return (
-        "expected COCO results (a list of objects with image_id and segmentation) or COCO "
-        "annotations (an object with 'images' and 'annotations')"
+        "expected COCO results (a list, or lines, of objects with image_id and segmentation) or "
+        "COCO annotations (an object with 'images' and 'annotations')"
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.read.image_ids import INT64_MAX, INT64_MIN, convert_id
-from pipeline.read.text import read_range
+from pipeline.read.text import TextFile, read_range
 
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
@@ -58,12 +58,14 @@ class ImageTable(NamedTuple):
         return sizes_N2, is_known_N
 
 
-def read_image_table(uri: str, where: tuple[int, int], id_type: str, id_mode: str) -> ImageTable:
+def read_image_table(
+    file: TextFile, where: tuple[int, int], id_type: str, id_mode: str
+) -> ImageTable:
     """Read the ``images`` of an annotation file.
 
     Parameters
     ----------
-    uri : str
+    file : TextFile
         The file.
     where : tuple of int
         Byte range of the array.
@@ -75,7 +77,7 @@ def read_image_table(uri: str, where: tuple[int, int], id_type: str, id_mode: st
     InputError
         For JSON that is none, and for an id that comes twice with two sizes.
     """
-    images: list[_Image] = _decode(uri, where, list[_Image], "images")
+    images: list[_Image] = _decode(file, where, list[_Image], "images")
     size_of: dict[int | str, tuple[int, int]] = {}
     for image in images:
         image_id = convert_id(image.id, id_type, id_mode)
@@ -85,7 +87,7 @@ def read_image_table(uri: str, where: tuple[int, int], id_type: str, id_mode: st
         known = size_of.setdefault(image_id, size)
         if known != size:
             raise InputError(
-                f"{uri}: images: expected one size for image {image_id!r}, got "
+                f"{file.uri}: images: expected one size for image {image_id!r}, got "
                 f"{known[0]}x{known[1]} and {size[0]}x{size[1]} (height x width); keep one of the "
                 "two entries"
             )
@@ -95,7 +97,7 @@ def read_image_table(uri: str, where: tuple[int, int], id_type: str, id_mode: st
     return ImageTable(pa.array(ordered, dtype), sizes)
 
 
-def read_category_ids(uri: str, where: tuple[int, int]) -> NDArray[np.int64] | None:
+def read_category_ids(file: TextFile, where: tuple[int, int]) -> NDArray[np.int64] | None:
     """Return the ids of the ``categories`` of an annotation file, sorted; None for none at all.
 
     Raises
@@ -103,7 +105,7 @@ def read_category_ids(uri: str, where: tuple[int, int]) -> NDArray[np.int64] | N
     InputError
         For JSON that is none.
     """
-    listed: list[_Category] = _decode(uri, where, list[_Category], "categories")
+    listed: list[_Category] = _decode(file, where, list[_Category], "categories")
     ids = {category.id for category in listed if type(category.id) is int}
     usable = [category_id for category_id in ids if INT64_MIN <= category_id <= INT64_MAX]
     return np.array(sorted(usable), np.int64) if listed else None
@@ -135,12 +137,14 @@ def malformed(uri: str, error: Exception, data: bytes, start: int, what: str) ->
     )
 
 
-def _decode(uri: str, where: tuple[int, int], kind: Any, what: str) -> Any:
-    data = read_range(uri, *where)
+def _decode(file: TextFile, where: tuple[int, int], kind: Any, what: str) -> Any:
+    data = read_range(file, *where)
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise malformed(uri, error, data, where[0], f"'{what}' as a list of objects") from error
+        raise malformed(
+            file.uri, error, data, where[0], f"'{what}' as a list of objects"
+        ) from error
 
 
 def _read_size(image: _Image) -> tuple[int, int]:

@@ -15,21 +15,28 @@ from pipeline.read.limits import MAX_VALUE_BYTES
 from pipeline.read.raw_rows import Fault
 from pipeline.read.reject_table import Reject, reject_table
 from pipeline.read.row_scan import RowScan
-from pipeline.read.slices import ReadResult, Slice
-from pipeline.read.text import read_range
+from pipeline.read.slices import ReadResult, Slice, SourceContext
+from pipeline.read.text import read_range, source_text
 from pipeline.read.validate import FileFacts, validate
+
+LINES = "coco_lines"
+"""The format whose rows have no commas between them."""
 
 HEAD_ROWS = 1_000
 """Rows from which it is judged whether boxes are corners."""
 
 
-def read_json(part: Slice, config: ReadConfig, id_type: str, facts: FileFacts) -> ReadResult:
+def read_json(
+    part: Slice, source: SourceContext, config: ReadConfig, id_type: str, facts: FileFacts
+) -> ReadResult:
     """Read the rows of one slice.
 
     Parameters
     ----------
     part : Slice
-        Its bytes are rows with commas between them.
+        Its bytes are rows with commas between them, or lines.
+    source : SourceContext
+        Of its file.
     config : ReadConfig
         How to read.
     id_type : str
@@ -44,7 +51,7 @@ def read_json(part: Slice, config: ReadConfig, id_type: str, facts: FileFacts) -
     """
     if is_too_large(part):
         return _refuse_whole(part, id_type)
-    text = b"[" + read_range(part.uri, part.start, part.stop) + b"]"
+    text = _read_text(part, source)
     found: list[tuple[int, int]] = []
 
     def spans() -> list[tuple[int, int]]:
@@ -52,7 +59,9 @@ def read_json(part: Slice, config: ReadConfig, id_type: str, facts: FileFacts) -
             found.extend(_find_rows(text, part))
         return found
 
-    decoded = decode_rows(text, spans, part.uri, part.start - 1, id_type, config.id_mode)
+    decoded = decode_rows(
+        text, spans, part.uri, part.start - 1, id_type, config.id_mode, part.format == LINES
+    )
     if len(decoded.rows) + len(decoded.faults) != part.n_rows:
         raise InputError(
             f"{part.uri}: expected {part.n_rows} rows from byte {part.start} on, got "
@@ -97,9 +106,11 @@ def check_head(rows: RowScan, config: ReadConfig, facts: FileFacts) -> None:
         (head.stop_N[:n_rows] - begin + 1).tolist(),
         strict=True,
     )
-    text = b"[" + head.text[begin:end] + b"]"
+    is_lines = rows.format == LINES
+    text = b" %b " if is_lines else b"[%b]"
+    text = text % head.text[begin:end]
     start = head.base + begin - 1
-    decoded = decode_rows(text, lambda: spans, rows.uri, start, id_type, config.id_mode)
+    decoded = decode_rows(text, lambda: spans, rows.uri, start, id_type, config.id_mode, is_lines)
     raw = to_raw_rows(decoded, 0, id_type)
     size_hw_N2 = raw.size_hw_N2
     if facts.images is not None:
@@ -107,15 +118,23 @@ def check_head(rows: RowScan, config: ReadConfig, facts: FileFacts) -> None:
     check_box_mode(rows.uri, raw.bbox_xywh_N4, size_hw_N2)
 
 
-def json_payloads(part: Slice, source_rows: Sequence[int]) -> list[tuple[int | None, bytes]]:
+def json_payloads(
+    part: Slice, source: SourceContext, source_rows: Sequence[int]
+) -> list[tuple[int | None, bytes]]:
     """Return the byte offset and the original bytes of rows of a slice."""
-    text = b"[" + read_range(part.uri, part.start, part.stop) + b"]"
+    text = _read_text(part, source)
     spans = _find_rows(text, part)
     out: list[tuple[int | None, bytes]] = []
     for row in source_rows:
         begin, end = spans[row - part.first_row]
         out.append((part.start - 1 + begin, text[begin:end]))
     return out
+
+
+def _read_text(part: Slice, source: SourceContext) -> bytes:
+    """Return the rows of a slice between brackets; lines between spaces, just as long."""
+    data = read_range(source_text(part.uri, source), part.start, part.stop)
+    return b" " + data + b" " if part.format == LINES else b"[" + data + b"]"
 
 
 def is_too_large(part: Slice) -> bool:
@@ -138,7 +157,8 @@ def _find_rows(text: bytes, part: Slice) -> list[tuple[int, int]]:
     window = JsonWindow(part.uri, lambda _: pieces.pop() if pieces else b"")
     window.extend()
     spans: list[tuple[int, int]] = []
-    for found in window.take_array():
+    elements = window.take_lines() if part.format == LINES else window.take_array()
+    for found in elements:
         begin_N, end_N = found.start_N + found.base, found.stop_N + found.base
         spans.extend(zip(begin_N.tolist(), end_N.tolist(), strict=True))
     return spans

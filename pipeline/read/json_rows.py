@@ -80,13 +80,14 @@ def decode_rows(
     start: int,
     id_type: str,
     id_mode: str,
+    is_lines: bool,
 ) -> DecodedRows:
     """Decode the rows of a slice.
 
     Parameters
     ----------
     text : bytes
-        Rows as the elements of one JSON array, brackets included.
+        Rows as the elements of one JSON array, brackets included; or lines.
     spans : callable
         Gives the place of every row in `text`; called only if a row is at fault.
     uri : str
@@ -95,18 +96,23 @@ def decode_rows(
         Byte offset of ``text[0]`` in the file.
     id_type, id_mode : str
         Type of image_id, and ``--read.id_mode``.
+    is_lines : bool
+        Whether nothing but line ends separates the rows.
 
     Raises
     ------
     InputError
         For text that is no JSON.
     """
-    decode = _decoder(list[_row_type(id_type, id_mode)])
+    row_type = _row_type(id_type, id_mode)
+    decoder = _decoder(row_type) if is_lines else _decoder(list[row_type])
     try:
-        rows = decode(text)
+        rows = decoder.decode_lines(text) if is_lines else decoder.decode(text)
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _decode_each(text, spans(), uri, start, id_type, id_mode)
     except msgspec.DecodeError as error:
+        if is_lines:
+            return _decode_each(text, spans(), uri, start, id_type, id_mode)
         raise malformed(uri, error, text, start, "rows in JSON") from error
     if id_mode == "auto":
         return DecodedRows(rows, np.arange(len(rows)), {})
@@ -219,13 +225,13 @@ def _row_type(id_type: str, id_mode: str) -> Any:
     return Row[Int64] if id_type == "int" else Row[str]
 
 
-_DECODERS: dict[Any, Callable[[bytes], Any]] = {}
+_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
-def _decoder(kind: Any) -> Callable[[bytes], Any]:
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     """Return the decoder of a type; made once a process, for that costs more than small slices."""
     if kind not in _DECODERS:
-        _DECODERS[kind] = msgspec.json.Decoder(kind).decode
+        _DECODERS[kind] = msgspec.json.Decoder(kind)
     return _DECODERS[kind]
 
 
@@ -261,7 +267,7 @@ def _decode_each(
     id_mode: str,
 ) -> DecodedRows:
     """Decode row by row: those that cannot be decoded are looked at, and mended or at fault."""
-    decode = _decoder(_row_type(id_type, id_mode))
+    decode = _decoder(_row_type(id_type, id_mode)).decode
     kept: list[Any] = []
     places: list[int] = []
     faults: dict[int, Fault] = {}

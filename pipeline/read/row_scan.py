@@ -43,7 +43,7 @@ class RowScan:
         self.has_segmentation = False
         self.head: Elements | None = None
         self.uri = uri
-        self._format = format
+        self.format = format
         self._id_mode = id_mode
         self._unit_bytes = unit_bytes
         self._open: list[Any] = []  # first_row, n_rows, start, stop, min, max
@@ -119,7 +119,7 @@ class RowScan:
             first_row, n_rows, start, stop, low, high = self._open
             self.slices.append(
                 Slice(
-                    self.uri, self._format, first_row, n_rows, start, stop, stop - start, low, high
+                    self.uri, self.format, first_row, n_rows, start, stop, stop - start, low, high
                 )
             )
             self._open = []

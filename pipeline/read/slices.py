@@ -50,11 +50,20 @@ class SourceContext(msgspec.Struct, frozen=True):
         Byte ranges of other parts of the file, by name (``images``, ``categories``).
     has_category : bool
         Whether any row has a category; if none has, all rows are of one class.
+    compression : str
+        ``"gzip"`` or ``"zstd"`` where byte ranges are of the decompressed text.
+    file_bytes : int
+        Size of the file.
+    tag : str
+        Names its content, as in the inventory.
     """
 
     extras: bytes = b""
     ranges: dict[str, tuple[int, int]] = {}
     has_category: bool = True
+    compression: str = ""
+    file_bytes: int = 0
+    tag: str = ""
 
 
 class FileScan(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ SURFACE = """
 --dedup.source_column --dedup.source_priority --dedup.threshold --dedup.vote_fraction
 --encode.encoding --encode.epsilon --encode.fidelity
 --filter.min_area --filter.min_score
---read.columns --read.id_mode --read.max_reject_fraction
+--read.columns --read.format --read.id_mode --read.max_reject_fraction
 --run.resume --run.shared_path --run.unit_bytes --run.workers
 --write.compression_level --write.row_group_rows
 """
