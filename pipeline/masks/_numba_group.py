@@ -1,160 +1,186 @@
-"""Compiled grouping of masks, image by image (public name: `pipeline.masks.group`)."""
+"""Compiled grouping of masks, image by image (public name: `pipeline.masks.group`).
 
-# Numba infers the types of parameters from the call.
-# pyright: reportMissingParameterType=false
+Each image is parsed into an arena of profiles, its rows are grouped, and the
+arena is cleared for the next one; nothing as long as the runs of all images is
+ever made. If the arena is too small the kernel says so and is called again with
+a larger one, from where it stopped.
+"""
+
+# Numba infers the types of parameters from the call, and intrinsics take one less than written.
+# pyright: reportMissingParameterType=false, reportCallIssue=false
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numba import int64
+from numpy.typing import NDArray
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import inlined, kernel
+from pipeline.masks._numba_group_grid import LEVELS
+from pipeline.masks._numba_group_image import ARENA_FULL, DONE, REFUSED_ROW, clear, parse_image
+from pipeline.masks._numba_group_parse import MAX_EXTRAS, Scratch, number_table
+from pipeline.masks._numba_group_policy import group_image
+from pipeline.masks._numba_group_rows import MAX_LAYERS, Rows
+from pipeline.masks._numba_group_strings import Strings
+from pipeline.masks._numba_group_vector import pointer_to
+from pipeline.masks._numba_group_work import NO_VECTORS, Grid, Members, Outcome, Work
 
+__all__ = ["ARENA_FULL", "DONE", "REFUSED_ROW", "Room", "State", "group_images", "make_room"]
 
-@kernel
-def _parse(bytes_B, start, end, n_pixels, ends_R, r):
-    """Append the run ends of one canonical string; the new length, or -1."""
-    at = start
-    first = r
-    position = 0
-    previous = 0
-    before = 0
-    while at < end:
-        value = 0
-        shift = 0
-        last = 0
-        while True:
-            if at == end or shift > 30:
-                return -1
-            char = int(bytes_B[at]) - 48
-            at += 1
-            if char < 0 or char > 63:
-                return -1
-            value |= (char & 31) << shift
-            shift += 5
-            if char < 32:
-                if char & 16:
-                    value -= 1 << shift
-                if shift > 5 and char == (31 if last & 16 else 0):
-                    return -1
-                break
-            last = char
-        k = r - first
-        if k > 2:
-            value += before
-        before = previous
-        previous = value
-        if value < 0 or (value == 0 and k > 0) or position + value > n_pixels:
-            return -1
-        position += value
-        ends_R[r] = position
-        r += 1
-    if position != n_pixels:
-        return -1
-    return r
+_N_INT32 = 23
+_N_INT64 = 5
 
 
-@kernel
-def _intersection(ends_R, a, a_end, b, b_end):
-    """Walk the runs of two masks; the pixels that both have."""
-    total = 0
-    start = 0
-    a0 = a
-    b0 = b
-    while a < a_end and b < b_end:
-        stop = min(ends_R[a], ends_R[b])
-        if (a - a0) & 1 and (b - b0) & 1:
-            total += stop - start
-        start = stop
-        a += ends_R[a] == stop
-        b += ends_R[b] == stop
-    return total
+class Room(NamedTuple):
+    """What the kernel works in; contents are undefined unless something is said.
+
+    Attributes
+    ----------
+    int32_KM : int32 (23, M), int64_KM : int64 (5, M)
+        For the rows of the largest image, and 8 more.
+    head : int32 (number of categories)
+        All -1.
+    slots : int32, slot_serials : int64 (power of two)
+        Hash table; serials are 0.
+    level_start : int32, starts : int64
+        For the grid.
+    extras : int32, pending : int16, spans : int64, table : uint8, steps : int64
+        For the parse, see `pipeline.masks._numba_group_parse.Scratch`.
+    """
+
+    int32_KM: NDArray[np.int32]
+    int64_KM: NDArray[np.int64]
+    head: NDArray[np.int32]
+    slots: NDArray[np.int32]
+    slot_serials: NDArray[np.int64]
+    level_start: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    extras: NDArray[np.int32]
+    pending: NDArray[np.int16]
+    spans: NDArray[np.int64]
+    table: NDArray[np.uint8]
+    steps: NDArray[np.int64]
+
+
+class State(NamedTuple):
+    """Where the kernel stopped: places in an int64 array.
+
+    `image` is the next image, `done` its rows that are parsed, `at` how many
+    words of the arena they take, `need` how many it must have to go on, `serial`
+    the next number for the hash table.
+    """
+
+    image: int = 0
+    done: int = 1
+    at: int = 2
+    need: int = 3
+    serial: int = 4
+
+
+_AT = State()
+
+
+def make_room(n_rows_of_largest: int, n_categories: int) -> Room:
+    """Allocate what the kernel works in."""
+    n_slots = 1 << max(4, (2 * n_rows_of_largest - 1).bit_length())
+    return Room(
+        np.empty((_N_INT32, n_rows_of_largest + 8), np.int32),
+        np.empty((_N_INT64, n_rows_of_largest + 8), np.int64),
+        np.full(n_categories, -1, np.int32),
+        np.empty(n_slots, np.int32),
+        np.zeros(n_slots, np.int64),
+        np.empty(LEVELS + 1, np.int32),
+        np.empty(257, np.int64),
+        np.empty(2 * MAX_EXTRAS, np.int32),
+        np.empty(8, np.int16),
+        np.empty(3 * (MAX_LAYERS + 1), np.int64),
+        *number_table(),
+    )
+
+
+@inlined
+def rows_in(room):
+    """Give the rows of an image their room."""
+    a = room.int32_KM
+    b = room.int64_KM
+    return Rows(
+        pointer_to(a[0]), pointer_to(a[1]), pointer_to(a[2]), pointer_to(a[3]), pointer_to(a[4]),
+        pointer_to(a[5]), pointer_to(b[0]), pointer_to(a[6]), pointer_to(b[1]),
+    )  # fmt: skip
+
+
+@inlined
+def work_in(room):
+    """Give the grouping of an image its room."""
+    a = room.int32_KM
+    b = room.int64_KM
+    members = Members(
+        pointer_to(a[7]), pointer_to(a[8]), pointer_to(a[9]), pointer_to(a[10]),
+        pointer_to(a[11]), pointer_to(a[12]), pointer_to(a[13]),
+    )  # fmt: skip
+    grid = Grid(
+        pointer_to(b[2]), pointer_to(b[3]), pointer_to(room.starts), pointer_to(a[14]),
+        pointer_to(a[15]), pointer_to(b[4]), pointer_to(a[16]), pointer_to(a[17]),
+        pointer_to(room.level_start),
+    )  # fmt: skip
+    return Work(
+        members, grid, pointer_to(room.head), pointer_to(a[18]), pointer_to(a[19]),
+        pointer_to(a[20]), pointer_to(a[21]), pointer_to(a[22]), pointer_to(room.slots),
+        pointer_to(room.slot_serials), len(room.slots) - 1,
+    )  # fmt: skip
 
 
 @kernel
 def group_images(
-    bytes_B,
-    offsets_N1,
-    size_hw_N2,
-    image_offsets_G1,
-    category_N,
-    is_crowd_N,
-    source_N,
-    has_source,
-    threshold,
-    is_ios,
-    is_component,
-    leader_N,
-    linked_N,
-    intersection_N,
-    is_exact_duplicate_N,
-    area_N,
-    counters,
-):
-    """Group all images; -1, or the row whose string or size is refused."""
-    longest = 0
-    for g in range(len(image_offsets_G1) - 1):
-        longest = max(
-            longest, offsets_N1[image_offsets_G1[g + 1]] - offsets_N1[image_offsets_G1[g]]
-        )
-    ends_R = np.empty(longest, np.int64)
-    row_R = np.empty(len(area_N) + 1, np.int64)
-    queue = np.empty(len(area_N) + 1, np.int64)
-    for g in range(len(image_offsets_G1) - 1):
+    bytes_B, offsets_N1, size_hw_N2, image_offsets_G1, category_N, is_crowd_N, source_N,
+    policy, leader_N, linked_N, intersection_N, area_N, is_exact_duplicate_N, counters,
+    room, arena, state,
+):  # fmt: skip
+    """Group all images from where ``state`` says; DONE, REFUSED_ROW or ARENA_FULL.
+
+    After REFUSED_ROW ``state`` says which; after ARENA_FULL what of the arena was
+    in use must be there again.
+    """
+    strings = Strings(pointer_to(bytes_B), len(bytes_B), pointer_to(offsets_N1))
+    sizes = pointer_to(size_hw_N2)
+    rows = rows_in(room)
+    work = work_in(room)
+    may_vector = policy.flags & NO_VECTORS == 0
+    scratch = Scratch(
+        pointer_to(room.extras), pointer_to(room.pending), pointer_to(room.spans),
+        pointer_to(room.table), pointer_to(room.steps), may_vector,
+    )  # fmt: skip
+    outcome = Outcome(
+        pointer_to(leader_N), pointer_to(linked_N), pointer_to(intersection_N),
+        pointer_to(area_N), pointer_to(is_exact_duplicate_N), pointer_to(counters),
+    )  # fmt: skip
+    categories = pointer_to(category_N)
+    crowds = pointer_to(is_crowd_N)
+    sources = pointer_to(source_N)
+    words = pointer_to(arena)
+    n_words = int64(len(arena))
+    for g in range(state[_AT.image], len(image_offsets_G1) - 1):
         first = image_offsets_G1[g]
-        last = image_offsets_G1[g + 1]
-        r = 0
-        for n in range(first, last):
-            h = int(size_hw_N2[n, 0])
-            w = int(size_hw_N2[n, 1])
-            if h != size_hw_N2[first, 0] or w != size_hw_N2[first, 1]:
-                return n
-            row_R[n] = r
-            r = _parse(bytes_B, offsets_N1[n], offsets_N1[n + 1], h * w, ends_R, r)
-            if r < 0:
-                return n
-            area = 0
-            for k in range(row_R[n] + 1, r, 2):
-                area += ends_R[k] - ends_R[k - 1]
-            area_N[n] = area
-            leader_N[n] = -1
-            row_R[n + 1] = r
-        for leader in range(first, last):
-            if leader_N[leader] >= 0:
-                continue
-            leader_N[leader] = leader
-            linked_N[leader] = leader
-            intersection_N[leader] = area_N[leader]
-            is_exact_duplicate_N[leader] = False
-            if is_crowd_N[leader] or area_N[leader] == 0:
-                continue
-            head = 0
-            tail = 1
-            queue[0] = leader
-            while head < tail:
-                i = queue[head]
-                head += 1
-                for j in range(leader + 1, last):
-                    if leader_N[j] >= 0 or is_crowd_N[j] or area_N[j] == 0:
-                        continue
-                    if category_N[i] != category_N[j]:
-                        continue
-                    if has_source and source_N[i] == source_N[j]:
-                        continue
-                    counters[0] += 1
-                    counters[1] += 1
-                    shared = _intersection(ends_R, row_R[i], row_R[i + 1], row_R[j], row_R[j + 1])
-                    whole = min(area_N[i], area_N[j]) if is_ios else area_N[i] + area_N[j] - shared
-                    if float(shared) / float(whole) < threshold:
-                        continue
-                    leader_N[j] = leader
-                    linked_N[j] = i
-                    if i != leader:
-                        shared = _intersection(
-                            ends_R, row_R[leader], row_R[leader + 1], row_R[j], row_R[j + 1]
-                        )
-                    intersection_N[j] = shared
-                    is_exact_duplicate_N[j] = shared == area_N[leader] and shared == area_N[j]
-                    if is_component:
-                        queue[tail] = j
-                        tail += 1
-    return -1
+        n_rows = image_offsets_G1[g + 1] - first
+        if n_rows == 0:
+            continue
+        code, done, at, need = parse_image(
+            strings, sizes, first, n_rows, state[_AT.done], state[_AT.at], rows, words, n_words,
+            scratch,
+        )  # fmt: skip
+        if code != DONE:
+            state[_AT.image] = g
+            state[_AT.done] = done
+            state[_AT.at] = at
+            state[_AT.need] = need
+            return code
+        state[_AT.serial] = group_image(
+            strings, first, n_rows, int64(size_hw_N2[first, 0]), int64(size_hw_N2[first, 1]),
+            rows, words, categories, crowds, sources, policy, work, state[_AT.serial], outcome,
+        )  # fmt: skip
+        clear(words, 0, at)
+        state[_AT.done] = 0
+        state[_AT.at] = 0
+    return DONE

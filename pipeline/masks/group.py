@@ -28,7 +28,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, MaskError
 from pipeline.masks import _checks, _numba_group
+from pipeline.masks._numba_group_work import Policy
 from pipeline.masks.batch import CocoStrings
+
+GRID_FROM = 1024
+"""Rows of one category in one image from which on candidates are looked up in a grid."""
 
 
 class Grouping(NamedTuple):
@@ -122,44 +126,103 @@ def group_masks(
         raise ConfigError(f"expected a threshold in (0, 1], got {threshold}")
     if overlap not in ("iou", "ios") or group not in ("leader", "component"):
         raise ConfigError(f"unknown overlap {overlap!r} or group {group!r}")
-    source = np.zeros(n_rows, np.int32) if source_N is None else source_N
-    columns = [
-        _checks.frozen(values, dtype)
-        for values, dtype in ((category_N, np.int64), (is_crowd_N, np.bool_), (source, np.int32))
-    ]
-    if any(len(column) != n_rows for column in columns):
-        raise MaskError(f"expected category, is_crowd and source of {n_rows} rows each")
-    rows = [np.empty(n_rows, np.int64) for _ in range(4)]
-    leader_N, linked_N, intersection_N, area_N = rows
-    is_exact_duplicate_N = np.empty(n_rows, np.bool_)
-    counters = np.zeros(2, np.int64)
-    refused = _numba_group.group_images(
-        *strings,
-        sizes_N2,
-        images_G1,
-        *columns,
-        source_N is not None,
-        float(threshold),
-        overlap == "ios",
-        group == "component",
-        leader_N,
-        linked_N,
-        intersection_N,
-        is_exact_duplicate_N,
-        area_N,
-        counters,
+    policy = Policy(
+        float(threshold), overlap == "ios", group == "component", source_N is not None, 0, GRID_FROM
     )
-    if refused >= 0:
-        raise MaskError(
-            f"row {refused}: expected a canonical COCO string of an image of one size, "
-            f"got another; read rows through `pipeline.masks.rle` first"
+    source = np.zeros(1, np.int32) if source_N is None else source_N
+    return run_kernel(strings, sizes_N2, images_G1, category_N, is_crowd_N, source, policy)
+
+
+def run_kernel(
+    strings: CocoStrings,
+    sizes_N2: NDArray[np.int32],
+    images_G1: NDArray[np.int64],
+    category_N: NDArray[np.int64],
+    is_crowd_N: NDArray[np.bool_],
+    source_N: NDArray[np.int32],
+    policy: Policy,
+) -> Grouping:
+    """Do as `group_masks` with checked strings, sizes and images, by any policy.
+
+    Tests call it to switch prunings off.
+    """
+    n_rows = len(strings.offsets_N1) - 1
+    category_N = _dense(_checks.frozen(category_N, np.int64))
+    is_crowd_N = _checks.frozen(is_crowd_N, np.bool_)
+    source_N = _checks.frozen(source_N, np.int32)
+    n_sources = n_rows if policy.has_source else len(source_N)
+    if (len(category_N), len(is_crowd_N), len(source_N)) != (n_rows, n_rows, n_sources):
+        raise MaskError(f"expected category, is_crowd and source of {n_rows} rows each")
+    leader_N, linked_N, intersection_N, area_N = (np.empty(n_rows, np.int64) for _ in range(4))
+    is_exact_duplicate_N = np.empty(n_rows, np.uint8)
+    counters = np.zeros(2, np.int64)
+    room = _numba_group.make_room(
+        int(np.diff(images_G1).max(initial=0)), int(category_N.max(initial=-1)) + 1
+    )
+    arena = np.zeros(_arena_words(strings.offsets_N1, images_G1), np.int32)
+    state = np.array([0, 0, 0, 0, 1])
+    at = _numba_group.State()
+    while True:
+        code = _numba_group.group_images(
+            *strings,
+            sizes_N2,
+            images_G1,
+            category_N,
+            is_crowd_N.view(np.uint8),
+            source_N,
+            policy,
+            leader_N,
+            linked_N,
+            intersection_N,
+            area_N,
+            is_exact_duplicate_N,
+            counters,
+            room,
+            arena,
+            state,
         )
+        if code != _numba_group.ARENA_FULL:
+            break
+        grown = np.zeros(int(state[at.need]) * 3 // 2, np.int32)
+        grown[: state[at.at]] = arena[: state[at.at]]
+        arena = grown
+    if code == _numba_group.REFUSED_ROW:
+        raise _refusal(int(images_G1[state[at.image]] + state[at.done]), sizes_N2)
     return Grouping(
         leader_N,
         linked_N,
         intersection_N,
-        is_exact_duplicate_N,
+        is_exact_duplicate_N.view(np.bool_),
         area_N,
         int(counters[0]),
         int(counters[1]),
+    )
+
+
+def _dense(category_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Codes from 0 to fewer than a million, or than there are rows."""
+    n_most = max(1 << 20, len(category_N))
+    if len(category_N) and (category_N.min() < 0 or category_N.max() >= n_most):
+        category_N = np.unique(category_N, return_inverse=True)[1]
+        category_N.flags.writeable = False
+    return category_N
+
+
+def _arena_words(offsets_N1: NDArray[np.int64], images_G1: NDArray[np.int64]) -> int:
+    """Guess how many words the largest image takes; the arena grows where it takes more.
+
+    A run has about one character and a column two runs or more.
+    """
+    chars_G = np.diff(offsets_N1[images_G1])
+    longest = int(np.diff(offsets_N1).max(initial=0))
+    words_G = chars_G * 3 // 4 + np.diff(images_G1) * 24
+    return int(words_G.max(initial=0)) + longest + 2048
+
+
+def _refusal(row: int, sizes_N2: NDArray[np.int32]) -> MaskError:
+    """Say what is wrong with a row."""
+    height, width = sizes_N2[row]
+    return MaskError(
+        f"row {row}: expected a canonical COCO string of {height} x {width} px and one size for "
+        "all rows of an image, got another; read rows through `pipeline.masks.rle` first"
     )

@@ -1,0 +1,391 @@
+"""Parse and measure masks, validation included, and lay down their profiles.
+
+COCO strings of masks are mostly numbers of one to three characters, in pairs of
+a background and a foreground run, where each pair lies in the column after the
+last one. Eight characters are therefore read at once: which of them end a
+number is a byte, by which `number_table` tells the shuffle that brings the
+numbers into 16-bit lanes. Two prefix sums turn them into counts, then into rows
+(top, bottom, top, bottom, ...), each relative to its own column if there is one
+pair per column. Where 0 <= top and bottom <= h hold for all of them, there is,
+and the rows are the columns of the profile as they stand. Otherwise (a second
+run in a column, a column without one, a run that goes on in the next column)
+the same counts are placed one by one.
+"""
+
+# Numba infers the types of parameters from the call, and intrinsics take one less than written.
+# pyright: reportMissingParameterType=false, reportCallIssue=false
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import int64, uint64
+from numpy.typing import NDArray
+
+from pipeline.masks._jit import inlined, part
+from pipeline.masks._numba_group_rows import MAX_HEIGHT
+from pipeline.masks._numba_group_strings import read_number
+from pipeline.masks._numba_group_vector import (
+    add,
+    add_neighbours,
+    alternate_16x8,
+    any_bit,
+    both,
+    bytes_above_79,
+    differ,
+    either,
+    excess,
+    is_greater,
+    lane_0,
+    lane_1,
+    lane_2,
+    lane_3,
+    lane_4,
+    lane_5,
+    lane_6,
+    lane_7,
+    larger,
+    load_8_bytes,
+    load_16x8,
+    pick_bytes,
+    repeat_last,
+    repeat_last_pair,
+    shift_left_10,
+    shift_right_3,
+    shift_right_5,
+    sign_of,
+    smaller,
+    store,
+    subtract,
+    subtract_48,
+    total,
+    up_1_lane,
+    up_2_lanes,
+    up_4_lanes,
+)
+
+DENSE = 0
+REFUSED = 1
+UNFIT = 2
+"""What a parse ends with: a profile, a fault, or a mask that must do without a profile."""
+
+MAX_EXTRAS = 1 << 15
+"""More runs that are not the first of their column make a mask sparse."""
+
+MAX_VECTOR_HEIGHT = 8191
+MAX_VECTOR_STEP = 4095
+MAX_VECTOR_COUNT = 16383
+"""Bounds within which 16-bit lanes cannot wrap: 16,383 + 4 * 4,095 < 2**15."""
+
+_ENTRY = 48
+_LOW = 256 * _ENTRY
+_HIGH = _LOW + 16
+_FAR = _LOW + 32
+
+OUTSIDE = 0xC0C0
+"""Bits that no character of the alphabet has once 48 is subtracted."""
+
+
+class Scratch(NamedTuple):
+    """Room and constants of the parse, inside a kernel.
+
+    Attributes
+    ----------
+    extras : pointer to int32 (MAX_EXTRAS * 2)
+        Column and word of each run that is not the first of its column.
+    pending : pointer to int16 (8)
+        Counts that were read but could not be laid down at once.
+    spans : pointer to int64 ((MAX_LAYERS + 1) * 3)
+        First column, end column, and place of each layer.
+    table, steps : pointers to uint8 and int64
+        `number_table`.
+    may_vector : bool
+        Whether numbers are read eight characters at once.
+    """
+
+    extras: Any
+    pending: Any
+    spans: Any
+    table: Any
+    steps: Any
+    may_vector: bool
+
+
+@functools.cache
+def number_table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """How to read the numbers in 8 characters, by which of them are continued.
+
+    Returns
+    -------
+    table : uint8 (256 * 48 + 48,)
+        For each byte of continuation bits: the places of the first and second
+        character of up to 8 numbers (16), of their third (16; 128: none), and
+        the sign bits of these numbers as int16 (16). At the end three constants.
+    steps : int64 (256,)
+        How many numbers that reads, always even, times 256, plus how many characters.
+    """
+    table = np.full((256, _ENTRY), 128, np.uint8)
+    table[:, 32:] = 0
+    steps = np.zeros(256, np.int64)
+    for bits in range(256):
+        ends = [n for n in range(8) if not bits >> n & 1]
+        numbers = list(zip([0, *(n + 1 for n in ends)], ends, strict=False))
+        fit = next((k for k, (a, b) in enumerate(numbers) if b - a > 2), len(numbers)) & ~1
+        for k, (first, end) in enumerate(numbers[:fit]):
+            table[bits, 2 * k] = first
+            if end > first:
+                table[bits, 2 * k + 1] = first + 1
+            if end > first + 1:
+                table[bits, 16 + 2 * k] = first + 2
+            table[bits, 32 + 2 * k : 34 + 2 * k] = divmod(16 << 5 * (end - first), 256)[::-1]
+        steps[bits] = fit * 256 + (numbers[fit - 1][1] + 1 if fit else 0)
+    constants = np.repeat(np.array([0x1F, 0x1F00, MAX_VECTOR_STEP], np.uint16), 8)
+    return np.concatenate([table.reshape(-1), constants.view(np.uint8)]), steps
+
+
+@inlined
+def word_of(top, bottom):
+    """One column of a profile."""
+    return (-top & 0xFFFF) | (bottom << 16)
+
+
+@inlined
+def read_pairs(chars, table, entry, carry):
+    """Read the numbers in 8 characters: (counts, step sizes, faults, which are there).
+
+    ``carry`` holds the last pair of counts in turns: from the fourth on, a
+    number is the difference to the last but one.
+    """
+    low = pick_bytes(chars, load_16x8(table, entry))
+    high = pick_bytes(chars, load_16x8(table, entry + 16))
+    sign = load_16x8(table, entry + 32)
+    fives = load_16x8(table, _LOW)
+    step = either(both(low, fives), shift_right_3(both(low, load_16x8(table, _HIGH))))
+    step = either(step, shift_left_10(both(high, fives)))
+    step = subtract(differ(step, sign), sign)
+    size = differ(step, sign_of(step))
+    faults = either(either(low, high), is_greater(shift_right_5(sign), size))
+    counts = add(step, up_2_lanes(step))
+    counts = add(add(counts, up_4_lanes(counts)), carry)
+    is_there = is_greater(sign, subtract(sign, sign))
+    return counts, size, faults, is_there
+
+
+@inlined
+def rows_of(counts, is_there, column_height, y):
+    """Rows at which the runs start and end, if each pair lies in the next column."""
+    rows = both(subtract(counts, column_height), is_there)
+    rows = add(rows, up_1_lane(rows))
+    rows = add(rows, up_2_lanes(rows))
+    return add(add(rows, up_4_lanes(rows)), y)
+
+
+@inlined
+def put_run(arena, extras, n_extras, base, last, col, top, bottom):
+    """Note a run of a column: as an extra where the column has one; the number of extras."""
+    word = word_of(top, bottom)
+    if col != last:
+        arena[base + col] = word
+        return n_extras
+    if n_extras < MAX_EXTRAS:
+        extras[2 * n_extras] = col
+        extras[2 * n_extras + 1] = word
+    return n_extras + 1
+
+
+@part
+def put_crossing_run(arena, extras, n_extras, base, last, col, top, end, h):
+    """Note a run that goes on into further columns; the number of extras."""
+    n_extras = put_run(arena, extras, n_extras, base, last, col, top, h)
+    for _ in range((end - 1) // h - 1):
+        col += 1
+        arena[base + col] = word_of(int64(0), h)
+    arena[base + col + 1] = word_of(int64(0), end - (end - 1) // h * h)
+    return n_extras
+
+
+@inlined
+def put_pair(arena, extras, n_extras, base, end_col, h, w, col, y, bg, fg):
+    """Note a pair of runs that follows row y of a column.
+
+    Returns (code, column and row of its end, number of extras, pixels in extras,
+    first and end row).
+    """
+    before = col
+    y += bg
+    if y >= h:
+        y -= h
+        col += 1
+        if y >= h:
+            skipped = int64(uint64(y) // uint64(h))
+            col += skipped
+            y -= skipped * h
+    top = y
+    y += fg
+    if y <= h:
+        if col >= w:
+            return REFUSED, col, y, n_extras, fg, top, y
+        if col >= end_col:
+            return UNFIT, col, y, n_extras, fg, top, y
+        n_extras = put_run(arena, extras, n_extras, base, before, col, top, y)
+        return DENSE, col, y, n_extras, fg if col == before else int64(0), top, y
+    further = int64(uint64(y - 1) // uint64(h))
+    if col + further >= w:
+        return REFUSED, col, y, n_extras, fg, top, y
+    if col + further >= end_col:
+        return UNFIT, col, y, n_extras, fg, top, y
+    n_extras = put_crossing_run(arena, extras, n_extras, base, before, col, top, y, h)
+    rest = h - top if col == before else int64(0)
+    return DENSE, col + further, y - further * h, n_extras, rest, int64(0), h
+
+
+@inlined
+def parse_stretch(
+    strings, window, pos, end, arena, base, end_col, h, col, y, bg, fg, seen, scratch
+):
+    """Read and lay down pairs of runs while each lies in the column after the last.
+
+    ``window`` is a position and which of the 64 characters from there on are
+    continued. ``seen`` is what vectors have gathered so far: faults, least
+    counts, the extent as the largest (-top, bottom), pixels.
+
+    Returns (window, next position, column and row of the end, last pair of
+    counts, counts that were read but not laid down, their number, gathered).
+    """
+    table = scratch.table
+    steps = scratch.steps
+    window_at, more = window
+    faults, least, extent, pixels = seen
+    column_height = alternate_16x8(h, int64(0))
+    bounds = alternate_16x8(h - 1, h)
+    tops = alternate_16x8(int64(-1), int64(0))
+    carry = alternate_16x8(bg, fg)
+    counts = carry
+    rows_before = alternate_16x8(y, y)
+    n_left = int64(0)
+    while True:
+        if pos - window_at > 56:
+            if pos + 64 > strings.n_bytes:
+                break
+            window_at = pos
+            more = bytes_above_79(strings.bytes_B, pos)
+            if end - pos < 64:
+                more |= ~uint64(0) << uint64(end - pos)
+        bits = int64((more >> uint64(pos - window_at)) & uint64(255))
+        n_counts = steps[bits] >> 8
+        if n_counts == 0 or col + (n_counts >> 1) >= end_col:
+            break
+        chars = subtract_48(load_8_bytes(strings.bytes_B, pos))
+        counts, sizes, bad, is_there = read_pairs(chars, table, bits * _ENTRY, carry)
+        rows = rows_of(counts, is_there, column_height, rows_before)
+        faults = either(faults, bad)
+        is_far = is_greater(sizes, load_16x8(table, _FAR))
+        if any_bit(either(excess(rows, bounds), is_far)):
+            if not any_bit(is_far):
+                n_left = n_counts
+                pos += steps[bits] & 255
+                least = smaller(least, counts)
+                carry = repeat_last_pair(counts)
+            break
+        pos += steps[bits] & 255
+        least = smaller(least, counts)
+        carry = repeat_last_pair(counts)
+        words = subtract(differ(rows, tops), tops)
+        store(arena, base + col + 1, words)
+        extent = larger(extent, words)
+        pixels = add(pixels, add_neighbours(words))
+        rows_before = repeat_last(rows)
+        col += n_counts >> 1
+    gathered = (faults, least, extent, pixels)
+    y = lane_0(rows_before)
+    return (window_at, more), pos, col, y, lane_0(carry), lane_1(carry), counts, n_left, gathered
+
+
+@inlined
+def parse_mask(strings, pos, end, h, w, arena, at, limit, scratch):
+    """Parse one mask and lay down layer 0 of its profile, further runs in ``extras``.
+
+    Needs ``limit + PAD`` words of the arena. The position in
+    the image is a column and a row from 0 to h; it starts at the end of column -1.
+
+    Returns (code, area, pixels in extras, x0, x1, y0, y1, number of extras).
+    """
+    col = int64(-1)
+    y = h
+    bg = int64(0)
+    fg = int64(0)
+    first = w
+    end_col = w
+    base = int64(0)
+    area = int64(0)
+    rest = int64(0)
+    y0 = h
+    y1 = int64(0)
+    tail = int64(0)
+    n_extras = int64(0)
+    window = (int64(-64), uint64(0))
+    zeros = alternate_16x8(int64(0), int64(0))
+    ones = alternate_16x8(int64(1), int64(1))
+    seen = (zeros, ones, alternate_16x8(-h, int64(0)), add_neighbours(zeros))
+    refused = (REFUSED, area, rest, first, col, y0, y1, n_extras)
+    if h > MAX_HEIGHT:
+        return UNFIT, area, rest, first, col, y0, y1, n_extras
+    pending = scratch.pending
+    may_vector = scratch.may_vector and h <= MAX_VECTOR_HEIGHT
+    while pos < end:
+        n_left = int64(0)
+        if may_vector and col >= 0 and bg <= MAX_VECTOR_COUNT and fg <= MAX_VECTOR_COUNT:
+            window, pos, col, y, bg, fg, counts, n_left, seen = parse_stretch(
+                strings, window, pos, end, arena, base, end_col, h, col, y, bg, fg, seen, scratch
+            )
+            store(pending, 0, counts)
+            if n_left == 0 and pos == end:
+                break
+        if n_left == 0:
+            step, pos = read_number(strings, pos, end)
+            bg += step
+            if pos < 0 or bg < int64(col >= 0) or bg > h * w:
+                return refused
+            if pos == end:
+                tail = bg
+                break
+            step, pos = read_number(strings, pos, end)
+            fg += step
+            if pos < 0 or fg < 1 or fg > h * w:
+                return refused
+            if col < 0:
+                first = int64(uint64(bg) // uint64(h))
+                base = at - first
+                end_col = min(w, first + limit)
+        is_first = col < 0
+        for n in range(0, max(n_left, 2), 2):
+            background = int64(pending[n]) if n_left > 0 else bg
+            foreground = int64(pending[n + 1]) if n_left > 0 else fg
+            if n_left > 0 and min(background, foreground) < 1:
+                return refused
+            code, col, y, n_extras, more, top, bottom = put_pair(
+                arena, scratch.extras, n_extras, base, end_col, h, w, col, y, background, foreground
+            )
+            if code != DENSE:
+                return code, area, rest, first, col, y0, y1, n_extras
+            area += foreground
+            rest += more
+            y0 = min(y0, top)
+            y1 = max(y1, bottom)
+        if is_first:
+            # The third number, too, is no difference.
+            bg = int64(0)
+    faults, least, extent, pixels = seen
+    alphabet = either(faults, is_greater(ones, least))
+    if any_bit(both(alphabet, alternate_16x8(OUTSIDE, OUTSIDE))):
+        return refused
+    if col * h + y + tail != h * w:
+        return refused
+    if col < 0:
+        return DENSE, area, rest, area, area, area, area, n_extras
+    y0 = min(y0, -max(lane_0(extent), lane_2(extent), lane_4(extent), lane_6(extent)))
+    y1 = max(y1, lane_1(extent), lane_3(extent), lane_5(extent), lane_7(extent))
+    code = DENSE if n_extras <= MAX_EXTRAS else UNFIT
+    return code, area + total(pixels), rest, first, col + 1, y0, y1, n_extras
