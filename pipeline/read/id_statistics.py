@@ -31,12 +31,15 @@ class IdStatistics:
         self, ids: NDArray[np.int64] | list[str | None], is_usable_N: NDArray[np.bool_]
     ) -> None:
         """Take in the ids of the next rows."""
+        # As if row by row: no more are taken than a stride that keeps few enough would take.
+        while (self._n_rows + len(ids)) // self._stride > 2 * SAMPLE_SIZE:
+            self._stride *= 2
         first = -self._n_rows % self._stride
-        for row in range(first, len(ids), self._stride):
-            if is_usable_N[row]:
-                value: Any = ids[row]
-                plain = value if isinstance(value, str) else int(value)
-                self._sample.append((self._n_rows + row, plain))
+        rows_M = np.arange(first, len(ids), self._stride)
+        rows_M = rows_M[is_usable_N[rows_M]]
+        values: list[Any] = [ids[row] for row in rows_M.tolist()]
+        plain = [value if isinstance(value, str) else int(value) for value in values]
+        self._sample += zip((rows_M + self._n_rows).tolist(), plain, strict=True)
         self._n_rows += len(ids)
         self._thin()
         if self._has_seen_all:
@@ -48,9 +51,9 @@ class IdStatistics:
 
     def add_range(self, low: int | str, high: int | str, n_rows: int) -> None:
         """Take in rows of which only the smallest and the largest id are known."""
-        first = -self._n_rows % self._stride
-        places = range(first, n_rows, self._stride * -(-n_rows // (SAMPLE_SIZE * self._stride)))
-        for place in places:
+        while (self._n_rows + n_rows) // self._stride > 2 * SAMPLE_SIZE:
+            self._stride *= 2
+        for place in range(-self._n_rows % self._stride, n_rows, self._stride):
             value = high if 2 * place > n_rows else low
             if isinstance(low, int) and isinstance(high, int):
                 value = low + (high - low) * place // n_rows
@@ -70,6 +73,4 @@ class IdStatistics:
         return len(self._distinct) if self._has_seen_all else None
 
     def _thin(self) -> None:
-        while len(self._sample) > 2 * SAMPLE_SIZE:
-            self._stride *= 2
-            self._sample = [pair for pair in self._sample if pair[0] % self._stride == 0]
+        self._sample = [pair for pair in self._sample if pair[0] % self._stride == 0]
