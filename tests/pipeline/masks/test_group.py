@@ -1,0 +1,537 @@
+"""Grouping equals a dense, pairwise model, under every policy and without any pruning."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError, MaskError
+from pipeline.masks import _checks, group
+from pipeline.masks import _numba_group_work as work
+from pipeline.masks.batch import CocoStrings
+from pipeline.masks.group import Grouping, group_masks
+from tests import oracle, strategies
+
+Bitmap = NDArray[np.bool_]
+
+THRESHOLDS = (0.05, 0.25, 1 / 3, 0.5, 2 / 3, 0.75, 0.8, 0.95, 1.0)
+
+
+class Image(NamedTuple):
+    """Masks of one image with what decides whether they compare."""
+
+    masks_NHW: Bitmap
+    category_N: list[int]
+    is_crowd_N: list[bool]
+    source_N: list[int]
+
+
+class Case(NamedTuple):
+    """What `group_masks` takes."""
+
+    strings: CocoStrings
+    size_hw_N2: NDArray[np.int32]
+    image_offsets_G1: NDArray[np.int64]
+    category_N: NDArray[np.int64]
+    is_crowd_N: NDArray[np.bool_]
+    source_N: NDArray[np.int32]
+
+
+def case_of(images: Sequence[Image]) -> Case:
+    masks = [mask for image in images for mask in image.masks_NHW]
+    sizes = [len(image.masks_NHW) for image in images]
+    return Case(
+        strategies.to_strings(masks),
+        strategies.sizes_of(masks),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        np.array([c for image in images for c in image.category_N], np.int64),
+        np.array([c for image in images for c in image.is_crowd_N], bool),
+        np.array([c for image in images for c in image.source_N], np.int32),
+    )
+
+
+def strings_case(strings: Sequence[bytes], size_hw: tuple[int, int]) -> Case:
+    """One image of one category, of plain strings."""
+    n = len(strings)
+    return Case(
+        strategies.strings_of(strings),
+        np.tile(np.array(size_hw, np.int32), (n, 1)),
+        np.array([0, n]),
+        np.zeros(n, np.int64),
+        np.zeros(n, bool),
+        np.zeros(n, np.int32),
+    )
+
+
+def run(case: Case, *, across: bool = False, threshold: float = 0.5, **options: Any) -> Grouping:
+    source_N = case.source_N if across else None
+    return group_masks(*case[:5], source_N, threshold=threshold, **options)
+
+
+def model(
+    images: Sequence[Image], *, across: bool, threshold: float, overlap: str, group: str
+) -> list[list[Any]]:
+    """Return the first five fields of `Grouping`, from dense masks and all pairs."""
+    rows: list[list[Any]] = [[], [], [], [], []]
+    first = 0
+    for image in images:
+        flat = [mask.reshape(-1) for mask in image.masks_NHW]
+        area = [int(mask.sum()) for mask in flat]
+        shared = [[int((a & b).sum()) for b in flat] for a in flat]
+
+        def reaches(i: int, j: int, image=image, area=area, shared=shared) -> bool:
+            if image.is_crowd_N[i] or image.is_crowd_N[j] or not area[i] or not area[j]:
+                return False
+            if image.category_N[i] != image.category_N[j]:
+                return False
+            if across and image.source_N[i] == image.source_N[j]:
+                return False
+            whole = min(area[i], area[j]) if overlap == "ios" else area[i] + area[j] - shared[i][j]
+            return bool(np.float64(shared[i][j]) / np.float64(whole) >= threshold)
+
+        leader: dict[int, int] = {}
+        linked: dict[int, int] = {}
+        for k in range(len(flat)):
+            if k in leader:
+                continue
+            leader[k] = linked[k] = k
+            queue = deque([k])
+            while queue:
+                i = queue.popleft()
+                for j in range(len(flat)):
+                    if j not in leader and reaches(i, j):
+                        leader[j], linked[j] = k, i
+                        if group == "component":
+                            queue.append(j)
+        for k in range(len(flat)):
+            is_equal = leader[k] != k and bool((flat[k] == flat[leader[k]]).all())
+            fields = (first + leader[k], first + linked[k], shared[k][leader[k]], is_equal, area[k])
+            for column, value in zip(rows, fields, strict=True):
+                column.append(value)
+        first += len(flat)
+    return rows
+
+
+@st.composite
+def crowded_stacks(draw: st.DrawFn, max_masks: int, max_side: int) -> Bitmap:
+    """Masks of which many are copies of earlier ones, as they are or with a part changed."""
+    masks = list(draw(strategies.bitmap_stacks(0, 4, max_side)))
+    while masks and len(masks) < max_masks and draw(st.booleans()):
+        mask = masks[draw(st.integers(0, len(masks) - 1))].copy()
+        if draw(st.integers(0, 2)):
+            y = draw(st.integers(0, mask.shape[0] - 1))
+            x = draw(st.integers(0, mask.shape[1] - 1))
+            mask[y : y + draw(st.integers(1, 3)), x : x + draw(st.integers(1, 3))] = draw(
+                st.booleans()
+            )
+        masks.append(mask)
+    return np.array(masks, bool).reshape(len(masks), *(masks[0].shape if masks else (1, 1)))
+
+
+@st.composite
+def images(draw: st.DrawFn, max_images: int = 3, max_masks: int = 12, max_side: int = 24) -> Any:
+    """Images whose rows mostly compare."""
+    drawn: list[Image] = []
+    for masks in draw(st.lists(crowded_stacks(max_masks, max_side), max_size=max_images)):
+        n = len(masks)
+
+        def each(values: Sequence[Any], n: int = n) -> Any:
+            return draw(st.lists(st.sampled_from(values), min_size=n, max_size=n))
+
+        drawn.append(Image(masks, each([0, 0, 0, 3]), each([False] * 9 + [True]), each([7, 7, 8])))
+    return drawn
+
+
+policies = st.fixed_dictionaries(
+    {
+        "across": st.booleans(),
+        "threshold": st.sampled_from(THRESHOLDS),
+        "overlap": st.sampled_from(["iou", "ios"]),
+        "group": st.sampled_from(["leader", "component"]),
+    }
+)
+
+
+def row(*masks: str) -> Bitmap:
+    """Masks of one row, drawn as in the docstrings."""
+    return np.array([[[pixel == "X" for pixel in mask.split()]] for mask in masks])
+
+
+def alone(masks_NHW: Bitmap) -> list[Image]:
+    """One image of one category and source."""
+    n = len(masks_NHW)
+    return [Image(masks_NHW, [0] * n, [False] * n, [0] * n)]
+
+
+def check(drawn: Sequence[Image], grouping: Grouping, policy: dict[str, Any]) -> None:
+    expected = model(drawn, **policy)
+    for name, column, values in zip(Grouping._fields, grouping, expected, strict=False):
+        assert column.tolist() == values, name
+    assert grouping.n_walked_pairs <= grouping.n_candidate_pairs
+
+
+def test_worked_example_of_the_docstring() -> None:
+    lines = [line for line in (group.__doc__ or "").splitlines() if line.startswith("    row ")]
+    masks = row(*(" ".join(line.split()[2:8]) for line in lines))
+    case = case_of(alone(masks))
+    by_leader = run(case, group="leader")
+    assert by_leader.leader_N.tolist() == by_leader.linked_N.tolist() == [0, 0, 2, 0]
+    assert by_leader.intersection_N.tolist() == [4, 3, 4, 4]
+    by_component = run(case, group="component")
+    assert by_component.leader_N.tolist() == [0, 0, 0, 0]
+    assert by_component.linked_N.tolist() == [0, 0, 1, 0]
+    assert by_component.intersection_N.tolist() == [4, 3, 2, 4]
+    for grouping in (by_leader, by_component):
+        assert grouping.is_exact_duplicate_N.tolist() == [False, False, False, True]
+        assert grouping.area_N.tolist() == [4, 4, 4, 4]
+        # The duplicate is a pair that nobody had to walk.
+        assert grouping.n_candidate_pairs == grouping.n_walked_pairs + 1
+
+
+@settings(max_examples=200)
+@given(images(), policies)
+def test_equals_the_model(drawn: list[Image], policy: dict[str, Any]) -> None:
+    check(drawn, run(case_of(drawn), **policy), policy)
+
+
+@settings(max_examples=40)
+@given(crowded_stacks(10, 70), policies)
+def test_equals_the_model_on_larger_masks(masks: Bitmap, policy: dict[str, Any]) -> None:
+    # Long enough strings for the reading of eight characters at once.
+    drawn = [
+        Image(masks, [0] * len(masks), [False] * len(masks), [k % 2 for k in range(len(masks))])
+    ]
+    check(drawn, run(case_of(drawn), **policy), policy)
+
+
+def unpruned(case: Case, policy: dict[str, Any], flags: int, grid_from: int) -> Grouping:
+    """Group with prunings switched off, or by the grid from few members on."""
+    return group.run_kernel(
+        _checks.frozen_strings(case.strings),
+        _checks.frozen_sizes(case.size_hw_N2, len(case.category_N)),
+        _checks.frozen_offsets(case.image_offsets_G1, len(case.category_N), "images"),
+        case.category_N,
+        case.is_crowd_N,
+        case.source_N,
+        work.Policy(
+            policy["threshold"],
+            policy["overlap"] == "ios",
+            policy["group"] == "component",
+            policy["across"],
+            flags,
+            grid_from,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "grid_from"),
+    [
+        (work.NO_AREA_BOUND, 1024),
+        (work.NO_BOX_BOUND, 1024),
+        (work.NO_AREA_BOUND | work.NO_BOX_BOUND, 1024),
+        (work.NO_EARLY_STOP, 1024),
+        (work.NO_DIGESTS, 1024),
+        (work.NO_CLOSING, 1024),
+        (work.NO_VECTORS, 1024),
+        (0, 2),
+        (work.NO_AREA_BOUND, 2),
+        (work.NO_CLOSING | work.NO_DIGESTS, 2),
+        (63, 1024),
+    ],
+)
+def test_no_pruning_changes_a_result(flags: int, grid_from: int) -> None:
+    @settings(max_examples=40)
+    @given(images(), policies)
+    def compare(drawn: list[Image], policy: dict[str, Any]) -> None:
+        case = case_of(drawn)
+        with_all = run(case, **policy)
+        without = unpruned(case, policy, flags, grid_from)
+        for name, a, b in zip(Grouping._fields[:5], with_all, without, strict=False):
+            assert a.tolist() == b.tolist(), name
+        assert without.n_candidate_pairs >= with_all.n_candidate_pairs
+
+    compare()
+
+
+def pile(n: int, height: int, width: int, seed: int = 0, noise: float = 0.02) -> Bitmap:
+    """Jittered, noisy rectangles and ellipses."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    masks = np.zeros((n, height, width), bool)
+    centre = rng.random((max(1, n // 3), 4)) * [height, width, height / 3, width / 3] + [0, 0, 2, 2]
+    for k in range(n):
+        cy, cx, ry, rx = centre[k % len(centre)] + rng.normal(0, 0.4, 4)
+        masks[k] = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1
+        masks[k] ^= rng.random((height, width)) < noise
+    return masks
+
+
+@pytest.mark.parametrize("group_by", ["leader", "component"])
+@pytest.mark.parametrize("overlap", ["iou", "ios"])
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_piles_of_noisy_masks(group_by: str, overlap: str, noise: float) -> None:
+    drawn = alone(pile(40, 90, 130, noise=noise))
+    policy = {"across": False, "threshold": 0.7, "overlap": overlap, "group": group_by}
+    grouping = run(case_of(drawn), **policy)
+    check(drawn, grouping, policy)
+    assert 1 < len(set(grouping.leader_N.tolist())) < 40
+    assert grouping.n_candidate_pairs < 40 * 39 // 2
+    by_grid = unpruned(case_of(drawn), policy, 0, 2)
+    assert all((a == b).all() for a, b in zip(grouping[:5], by_grid[:5], strict=True))
+
+
+@pytest.mark.parametrize("overlap", ["iou", "ios"])
+def test_thresholds_that_are_hit_exactly(overlap: str) -> None:
+    # a = n pixels, b = its first m and others: every ratio of small numbers.
+    for n in range(1, 12):
+        for m in range(1, n + 1):
+            for more in range(3):
+                masks = np.zeros((2, 1, 40), bool)
+                masks[0, 0, :n] = True
+                masks[1, 0, n - m : n + more] = True
+                whole = n + more if overlap == "iou" else min(n, m + more)
+                at = float(Fraction(m, whole))
+                case = case_of(alone(masks))
+                hit = run(case, threshold=at, overlap=overlap)
+                assert hit.leader_N.tolist() == [0, 0]
+                if at < 1:
+                    missed = run(case, threshold=float(np.nextafter(at, 2)), overlap=overlap)
+                    assert missed.leader_N.tolist() == [0, 1]
+
+
+@given(st.integers(1, 2**31 - 1), st.floats(0, 1, exclude_min=True))
+@example(2**31 - 1, 1.0)
+@example(2**31 - 1, 5e-324)
+@example(1, 0.8)
+def test_the_least_overlap_of_an_area_is_where_the_quotient_turns(
+    area: int, threshold: float
+) -> None:
+    from pipeline.masks._numba_group_pairs import least_shared
+
+    least = least_shared.py_func(area, threshold)
+    assert 1 <= least <= area
+    assert float(least) / float(area) >= threshold
+    assert least == 1 or float(least - 1) / float(area) < threshold
+
+
+def test_no_rows() -> None:
+    grouping = run(case_of([]))
+    assert all(len(column) == 0 for column in grouping[:5])
+    assert grouping.n_candidate_pairs == grouping.n_walked_pairs == 0
+
+
+def test_images_without_rows() -> None:
+    case = case_of(alone(row("X X .", "X X .")))._replace(image_offsets_G1=np.array([0, 0, 2, 2]))
+    assert run(case).leader_N.tolist() == [0, 0]
+
+
+def test_empty_masks_overlap_nothing_and_lead() -> None:
+    grouping = run(case_of(alone(row(". . .", ". . .", "X . ."))))
+    assert grouping.leader_N.tolist() == [0, 1, 2]
+    assert grouping.area_N.tolist() == [0, 0, 1]
+    assert grouping.intersection_N.tolist() == [0, 0, 1]
+    assert not grouping.is_exact_duplicate_N.any()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 50, 3000])
+def test_identical_masks_are_found_without_a_walk(n: int) -> None:
+    grouping = run(strings_case([b"44"] * n, (4, 2)), threshold=1.0)
+    assert not grouping.leader_N.any()
+    assert grouping.is_exact_duplicate_N.tolist() == [False] + [True] * (n - 1)
+    assert grouping.n_walked_pairs == 0
+    assert grouping.n_candidate_pairs == n - 1
+
+
+@pytest.mark.parametrize("group_by", ["leader", "component"])
+def test_twins_across_sources(group_by: str) -> None:
+    # Rows 0, 1, 2 are equal, of sources 0, 0, 1; row 3 reaches them, of source 1.
+    masks = row("X X X .", "X X X .", "X X X .", "X X X X")
+    images_ = [Image(masks, [0] * 4, [False] * 4, [0, 0, 1, 1])]
+    policy = {"across": True, "threshold": 0.75, "overlap": "iou", "group": group_by}
+    grouping = run(case_of(images_), **policy)
+    check(images_, grouping, policy)
+    expected = [0, 1, 0, 0] if group_by == "leader" else [0, 0, 0, 0]
+    assert grouping.leader_N.tolist() == expected
+
+
+def test_a_sparse_image_of_one_pixel_masks() -> None:
+    size = (20_000, 20_000)
+    strings = [
+        oracle.to_string([k * 40_007, 1, size[0] * size[1] - k * 40_007 - 1]) for k in range(9)
+    ]
+    grouping = run(strings_case(strings + strings[:3], size))
+    assert grouping.leader_N.tolist() == [*range(9), 0, 1, 2]
+    assert grouping.area_N.tolist() == [1] * 12
+
+
+@pytest.mark.parametrize(
+    "size_hw",
+    [
+        (46_340, 46_340),
+        (32_767, 65_536),
+        (8_191, 262_000),
+        (2**31 - 1, 1),
+        (1, 2**31 - 1),
+        (2, 2**30 - 1),
+        (2**30 - 1, 2),
+    ],
+)
+def test_images_of_nearly_2_to_the_31_pixels(size_hw: tuple[int, int]) -> None:
+    n = size_hw[0] * size_hw[1]
+    runs = [
+        [0, n],
+        [0, n - 1, 1],
+        [1, n - 1],
+        [n // 2, n // 4, n - n // 2 - n // 4],
+        [n // 2 - 1, n // 4, n - n // 2 - n // 4 + 1],
+        [n - 1, 1],
+    ]
+    grouping = run(strings_case([oracle.to_string(r) for r in runs], size_hw), threshold=0.8)
+    assert grouping.area_N.tolist() == [n, n - 1, n - 1, n // 4, n // 4, 1]
+    assert grouping.leader_N.tolist() == [0, 0, 0, 3, 3, 5]
+    assert grouping.intersection_N.tolist() == [n, n - 1, n - 1, n // 4, n // 4 - 1, 1]
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (9_000, 40), (130, 500), (2, 4_000)])
+def test_masks_of_half_as_many_runs_as_pixels(shape: tuple[int, int]) -> None:
+    board = np.indices(shape).sum(axis=0) % 2 == 0
+    if shape[0] % 2 == 0:
+        # Equal colours would meet at the ends of even columns.
+        board[:, 1::2] = board[:, ::2]
+    changed = board.copy()
+    changed[: shape[0] // 20 + 1] ^= True
+    grouping = run(case_of(alone(np.stack([board, changed, ~board, board]))), threshold=0.8)
+    assert grouping.leader_N.tolist()[::3] == [0, 0]
+    assert grouping.area_N[0] == board.sum()
+    shared = int((board & changed).sum())
+    is_reached = shared / (board | changed).sum() >= 0.8
+    assert grouping.leader_N[1] == (0 if is_reached else 1)
+    if is_reached:
+        assert grouping.intersection_N[1] == shared
+
+
+def test_runs_over_many_columns() -> None:
+    rng = np.random.default_rng(3)
+    masks = np.zeros((30, 7, 3000), bool)
+    for mask in masks:
+        flat = mask.T.reshape(-1)
+        for _ in range(rng.integers(1, 5)):
+            start = rng.integers(0, flat.size)
+            flat[start : start + rng.integers(1, 9000)] = True
+        mask[:] = flat.reshape(3000, 7).T
+    for overlap in ("iou", "ios"):
+        policy = {"across": False, "threshold": 0.4, "overlap": overlap, "group": "leader"}
+        check(alone(masks), run(case_of(alone(masks)), **policy), policy)
+
+
+def test_no_two_masks_overlap() -> None:
+    masks = np.zeros((60, 60, 60), bool)
+    for k in range(60):
+        masks[k, k, :] = True
+    grouping = run(case_of(alone(masks)), threshold=0.01)
+    assert grouping.leader_N.tolist() == list(range(60))
+    assert grouping.n_candidate_pairs == 0
+
+
+def test_an_arena_that_is_too_small_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = alone(pile(30, 60, 90, noise=0.01)) + alone(pile(20, 70, 50, seed=1))
+    expected = run(case_of(drawn), threshold=0.7)
+    monkeypatch.setattr(group, "_arena_words", lambda offsets, images_: 1)
+    grouping = run(case_of(drawn), threshold=0.7)
+    assert all((a == b).all() for a, b in zip(expected[:5], grouping[:5], strict=True))
+
+
+def test_categories_need_not_be_dense() -> None:
+    case = case_of(alone(row("X X .", "X X .", "X X .")))
+    case = case._replace(category_N=np.array([2**62, -5, 2**62]))
+    assert run(case).leader_N.tolist() == [0, 1, 0]
+
+
+def is_canonical(size_hw: tuple[int, int], string: bytes) -> bool:
+    try:
+        return oracle.canonical(size_hw, string) == string
+    except oracle.Refused:
+        return False
+
+
+@st.composite
+def damaged_strings(draw: st.DrawFn) -> tuple[tuple[int, int], bytes]:
+    """Canonical strings with a few bytes changed, put in, or left out."""
+    bitmap = draw(strategies.bitmaps(40))
+    string = bytearray(oracle.encode(bitmap))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(string)))
+        change = draw(st.sampled_from(["set", "insert", "remove"]))
+        byte = draw(st.one_of(st.integers(48, 111), st.integers(0, 255)))
+        if change == "insert":
+            string.insert(at, byte)
+        elif at < len(string):
+            string[at : at + 1] = b"" if change == "remove" else bytes([byte])
+    return bitmap.shape, bytes(string)
+
+
+@settings(max_examples=300)
+@given(damaged_strings(), st.integers(0, 90), st.booleans())
+@example(((64, 64), b""), 0, True)
+@example(((4, 4), b"P"), 0, True)
+@example(((4, 4), b"O"), 0, True)
+@example(((8, 8), b"P" * 40 + b"0"), 64, True)
+@example(((1, 1), b"0" * 2000), 0, True)
+@example(((2, 2), b"88"), 8, True)
+@example(((64, 64), b"0@0"), 70, False)
+def test_exactly_the_canonical_strings_are_taken(
+    damaged: tuple[tuple[int, int], bytes], n_behind: int, is_vector: bool
+) -> None:
+    size_hw, string = damaged
+    # What lies behind decides whether vectors may read that far.
+    case = strings_case([string, oracle.to_string([size_hw[0] * size_hw[1]])], size_hw)
+    data = np.concatenate([case.strings.bytes_B, np.full(n_behind, 200, np.uint8)])
+    case = case._replace(strings=CocoStrings(data, case.strings.offsets_N1))
+    policy = {"threshold": 0.5, "overlap": "iou", "group": "leader", "across": False}
+    flags = 0 if is_vector else work.NO_VECTORS
+    if is_canonical(size_hw, string):
+        area = unpruned(case, policy, flags, 1024).area_N.tolist()
+        assert area == [sum(oracle.parse(size_hw, string)[1::2]), 0]
+    else:
+        with pytest.raises(MaskError, match="row 0"):
+            unpruned(case, policy, flags, 1024)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=4), st.integers(1, 300))
+def test_any_bytes_are_refused_or_read(strings: list[bytes], side: int) -> None:
+    case = strings_case(strings, (side, side))
+    if all(is_canonical((side, side), string) for string in strings):
+        run(case)
+    else:
+        with pytest.raises(MaskError):
+            run(case)
+
+
+def test_what_breaks_the_contract_is_refused() -> None:
+    case = case_of(alone(row("X X .", "X X .")))
+    sizes = np.array([[1, 3], [3, 1]], np.int32)
+    with pytest.raises(MaskError, match="row 1"):
+        run(case._replace(size_hw_N2=sizes))
+    with pytest.raises(MaskError, match="image offsets"):
+        run(case._replace(image_offsets_G1=np.array([0, 1])))
+    with pytest.raises(MaskError, match="category, is_crowd and source"):
+        run(case._replace(category_N=np.zeros(1, np.int64)))
+    with pytest.raises(MaskError, match="category, is_crowd and source"):
+        run(case._replace(source_N=np.zeros(1, np.int32)), across=True)
+    for threshold in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match="threshold"):
+            run(case, threshold=threshold)
+    with pytest.raises(ConfigError, match="overlap"):
+        run(case, overlap="iuo")
+    with pytest.raises(ConfigError, match="group"):
+        run(case, group="none")
