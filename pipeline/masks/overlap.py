@@ -21,6 +21,9 @@ from pipeline.errors import ConfigError, MaskError
 from pipeline.masks import _checks, _numba_overlap
 from pipeline.masks.batch import MaskBatch
 
+GRID_FROM = 1024
+"""Rows of one category in one image from which on pairs are looked up in a grid."""
+
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -39,13 +42,14 @@ def candidate_pairs(
     Parameters
     ----------
     bbox_xywh_N4 : int (N, 4)
-        Tight boxes of the masks, in pixels; x+w and y+h exclusive.
+        Tight boxes of the masks, in pixels; x+w and y+h exclusive. A box holds
+        at least the mask's area and fewer than 2**31 px.
     area_N : int64 (N,)
         Foreground pixels; masks without any are in no pair.
     image_offsets_G1 : int64 (G + 1,)
         Image g holds rows ``image_offsets_G1[g]`` to ``image_offsets_G1[g + 1]``.
     category_N : int64 (N,) or None
-        Non-negative codes; where given, only equal ones pair.
+        Where given, only equal ones pair.
     is_crowd_N : bool (N,) or None
         Rows that are in no pair.
     threshold : float or None
@@ -58,6 +62,7 @@ def candidate_pairs(
     -------
     i_P, j_P : int64 (P,)
         Row numbers, i < j, sorted by (i, j); empty where nothing can overlap.
+        Time O(N log N + P log P), memory O(N + P): large images go through a grid.
 
     Raises
     ------
@@ -66,38 +71,60 @@ def candidate_pairs(
     ConfigError
         Where an option is not one of those above.
     """
-    n_rows = len(area_N)
-    boxes_N4 = _checks.frozen(bbox_xywh_N4, np.int64, n_dims=2)
     areas_N = _checks.frozen(area_N, np.int64)
+    n_rows = len(areas_N)
     images_G1 = _checks.frozen_offsets(image_offsets_G1, n_rows, "image offsets")
-    if boxes_N4.shape != (n_rows, 4) or images_G1[-1] != n_rows:
-        raise MaskError(f"expected boxes (N, 4) and images of {n_rows} rows")
+    if images_G1[-1] != n_rows:
+        raise MaskError(f"image offsets end at {images_G1[-1]}, expected {n_rows} rows")
     if threshold is not None and not 0.0 < threshold <= 1.0:
         raise ConfigError(f"expected a threshold in (0, 1], got {threshold}")
     if overlap not in ("iou", "ios"):
         raise ConfigError(f"unknown overlap {overlap!r}")
-    codes_N = np.zeros(n_rows, np.int64) if category_N is None else np.array(category_N, np.int64)
-    if codes_N.shape != (n_rows,) or (n_rows and codes_N.min() < 0):
-        raise MaskError(f"expected {n_rows} categories >= 0")
-    if is_crowd_N is not None:
-        codes_N[np.asarray(is_crowd_N, bool)] = -1
-    boxes_N4 = np.concatenate([boxes_N4[:, :2], boxes_N4[:, :2] + boxes_N4[:, 2:]], axis=1)
-    room = n_rows
+    codes_N = np.zeros(n_rows, np.int64)
+    if category_N is not None:
+        codes_N = np.unique(_checks.frozen(category_N, np.int64), return_inverse=True)[1]
+    if is_crowd_N is not None and len(codes_N) == len(is_crowd_N):
+        codes_N = np.where(is_crowd_N, -1, codes_N)
+    if len(codes_N) != n_rows or (is_crowd_N is not None and len(is_crowd_N) != n_rows):
+        raise MaskError(f"expected category and is_crowd of {n_rows} rows each")
+    boxes_N4 = _corners(bbox_xywh_N4, areas_N)
+    room = _numba_overlap.make_pair_room(
+        int(np.diff(images_G1).max(initial=0)), int(codes_N.max(initial=-1)) + 1
+    )
+    n_most = n_rows
     while True:
-        i_P, j_P = np.empty(room, np.int64), np.empty(room, np.int64)
-        found = _numba_overlap.list_pairs(
+        i_P, j_P = np.empty(n_most, np.int64), np.empty(n_most, np.int64)
+        n_pairs = _numba_overlap.list_pairs(
             boxes_N4,
             areas_N,
             images_G1,
-            codes_N,
+            codes_N.astype(np.int64),
             0.0 if threshold is None else float(threshold),
             overlap == "ios",
+            GRID_FROM,
+            room,
             i_P,
             j_P,
         )
-        if found <= room:
-            return i_P[:found], j_P[:found]
-        room = found
+        if n_pairs <= n_most:
+            order_P = np.lexsort((j_P[:n_pairs], i_P[:n_pairs]))
+            return i_P[order_P], j_P[order_P]
+        n_most = n_pairs
+
+
+def _corners(bbox_xywh_N4: NDArray[np.integer], area_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Corners (x0, y0, x1, y1) of boxes that lie in an image and hold the areas."""
+    xywh_N4 = _checks.frozen(bbox_xywh_N4, np.int64, n_dims=2)
+    if xywh_N4.shape != (len(area_N), 4):
+        raise MaskError(f"expected boxes of shape ({len(area_N)}, 4), got {xywh_N4.shape}")
+    if len(area_N) and (xywh_N4.min() < 0 or xywh_N4.max() > _checks.MAX_PIXELS):
+        raise MaskError("expected boxes with 0 <= x, y, w, h < 2**31")
+    corners_N4 = np.concatenate([xywh_N4[:, :2], xywh_N4[:, :2] + xywh_N4[:, 2:]], axis=1)
+    pixels_N = xywh_N4[:, 2] * xywh_N4[:, 3]
+    is_inside = len(area_N) == 0 or corners_N4.max() <= _checks.MAX_PIXELS
+    if not is_inside or np.any(area_N > pixels_N) or np.any(pixels_N > _checks.MAX_PIXELS):
+        raise MaskError("expected boxes of fewer than 2**31 px that hold the areas")
+    return corners_N4
 
 
 def matched_intersection(

@@ -1,0 +1,133 @@
+"""Kernels are compiled once per content of the code, wherever the code lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.masks import _jit
+
+A_KERNEL = """
+from numba import int64
+from pipeline.masks._jit import inlined, kernel, part
+from pipeline.masks._numba_two import factor
+
+@inlined
+def doubled(x):
+    return x * 2
+
+@part
+def scaled(x):
+    return doubled(x) * factor(x)
+
+@kernel
+def entry(x):
+    return scaled(x) + 1
+"""
+
+ITS_IMPORT = """
+from pipeline.masks._jit import part
+
+@part
+def factor(x):
+    return {factor}
+"""
+
+CALL = """
+import json
+from pipeline.masks import _jit
+from pipeline.masks._numba_one import entry
+value = entry(5)
+stats = entry.stats
+print(json.dumps([value, sum(stats.cache_hits.values()), sum(stats.cache_misses.values()),
+                  str(stats.cache_path), _jit.__file__]))
+"""
+
+
+def upload(folder: Path, factor: int) -> Path:
+    """A copy of the code that a submitted job would get, with two small kernels of its own."""
+    masks = folder / "pipeline" / "masks"
+    masks.mkdir(parents=True)
+    (folder / "pipeline" / "__init__.py").touch()
+    (masks / "__init__.py").touch()
+    (masks / "_jit.py").write_text(Path(_jit.__file__).read_text())
+    (masks / "_numba_one.py").write_text(A_KERNEL)
+    (masks / "_numba_two.py").write_text(ITS_IMPORT.format(factor=factor))
+    return folder
+
+
+def call(code: Path, cache: Path, **environment: str) -> list[Any]:
+    """Value, cache hits and misses, folder of the cache, in a new process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    done = subprocess.run(
+        [sys.executable, "-c", CALL],
+        env={**kept, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(code), **environment},
+        cwd=code,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    value, hits, misses, folder, file = json.loads(done.stdout)
+    assert Path(file).is_relative_to(code)
+    return [value, hits, misses, folder]
+
+
+def test_the_same_code_in_another_folder_does_not_compile_again(tmp_path: Path) -> None:
+    assert _jit.IS_KEYED_BY_CONTENT
+    cache = tmp_path / "cache"
+    first = call(upload(tmp_path / "job_1", 3), cache)
+    assert first == [31, 0, 1, first[3]]
+    assert Path(first[3]).parent == cache
+    assert call(upload(tmp_path / "job_2", 3), cache) == [31, 1, 0, first[3]]
+    # The kernel's own file is unchanged here; a file that it imports is not.
+    assert call(upload(tmp_path / "job_3", 4), cache)[:3] == [41, 0, 1]
+    # Nor does code without bounds checks serve who asked for them.
+    checked = call(tmp_path / "job_1", cache, NUMBA_BOUNDSCHECK="1")
+    assert checked[:3] == [31, 0, 1]
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    # Numba's next choice is the folder of the code itself.
+    code = upload(tmp_path / "job", 3)
+    value, hits, misses, folder = call(code, in_the_way, HOME=str(in_the_way))
+    assert [value, hits, misses] == [31, 0, 1]
+    assert Path(folder).is_relative_to(code)
+
+
+def test_without_the_hooks_numbas_own_cache_is_used(tmp_path: Path) -> None:
+    code = upload(tmp_path / "job", 3)
+    file = code / "pipeline" / "masks" / "_jit.py"
+    source = file.read_text()
+    assert source.count("caching._CacheLocator") == 1
+    file.write_text(source.replace("caching._CacheLocator", "caching._MovedElsewhere"))
+    value, _, misses, folder = call(code, tmp_path / "cache")
+    assert [value, misses] == [31, 1]
+    assert "maskpress-" not in folder
+
+
+def test_the_key_follows_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    upload(tmp_path, 3)
+    monkeypatch.setattr(_jit, "ROOT", tmp_path)
+    one = tmp_path / "pipeline" / "masks" / "_numba_one.py"
+    two = one.with_name("_numba_two.py")
+    assert sorted(_jit._sources(one)) == [
+        "pipeline/masks/_jit.py",
+        "pipeline/masks/_numba_one.py",
+        "pipeline/masks/_numba_two.py",
+    ]
+    assert "pipeline/masks/_numba_one.py" not in _jit._sources(two)
+
+
+def test_every_kernel_has_a_content_key() -> None:
+    masks = Path(_jit.__file__).parent
+    keys = {_jit.content_key(file) for file in masks.glob("_numba_*.py")}
+    assert len(keys) == len(list(masks.glob("_numba_*.py")))
