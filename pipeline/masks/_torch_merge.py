@@ -40,7 +40,7 @@ def vote(
     changes_K = is_inside_K.clone()
     changes_K[1:] ^= is_inside_K[:-1]
     change_C = where_set(changes_K)
-    return _close(pick(place_K, change_C), n_pixels_G)
+    return close_runs(pick(place_K, change_C), n_pixels_G)
 
 
 def _changes(counts_R: Tensor, offsets_N1: Tensor, member_M: Tensor, group_M: Tensor) -> Tensor:
@@ -57,8 +57,11 @@ def _changes(counts_R: Tensor, offsets_N1: Tensor, member_M: Tensor, group_M: Te
     return key_E * 2 + (step_E & 1)
 
 
-def _close(key_C: Tensor, n_pixels_G: Tensor) -> tuple[Tensor, Tensor]:
-    """Run lengths from changes of colour, with the background behind the last change."""
+def close_runs(key_C: Tensor, n_pixels_G: Tensor) -> tuple[Tensor, Tensor]:
+    """Run lengths and offsets from changes of colour, one row or group after the other.
+
+    A key is ``row << 32 | position``; they are sorted, and no two of a row are equal.
+    """
     n_groups = len(n_pixels_G)
     bounds_G1 = torch.arange(n_groups + 1, device=key_C.device) << KEY_BITS - 1
     first_G1 = torch.searchsorted(key_C, bounds_G1)
