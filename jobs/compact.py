@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif outcome.plan is not None and outcome.state == "planned":
         terminal.print_plan(outcome.plan, output)
     else:
-        terminal.print_summary(outcome.report, outcome.versions, output)
+        terminal.print_summary(outcome.report, outcome.versions, output, outcome.page)
     return 0
 
 

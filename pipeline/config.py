@@ -181,6 +181,23 @@ class WriteConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """Limits on the report's figures; a run that breaks one publishes nothing and exits 6."""
+
+    max_merged_fraction: float | None = None
+    """Largest share of the rows read that may be merged, in [0, 1]."""
+
+    min_mean_iou: float | None = None
+    """Smallest mean IoU of merged rows with their leaders' input masks, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_merged_fraction", "min_mean_iou"):
+            value = getattr(self, name)
+            is_valid = value is None or 0 <= value <= 1
+            _require(is_valid, f"gate.{name}", "a fraction in [0, 1]", value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Resources of the run; nothing here changes the result."""
 
@@ -217,6 +234,7 @@ class CompactConfig:
     dedup: DedupConfig = field(default_factory=DedupConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     write: WriteConfig = field(default_factory=WriteConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -232,7 +250,7 @@ class CompactConfig:
     def decisive(self) -> dict[str, Any]:
         """Return the settings that decide the content of the tables, as plain values.
 
-        Inputs, output, device and resources are left out: the same rows come
+        Inputs, output, gates, device and resources are left out: the same rows come
         out whatever they are. Part of the hash that names a run.
         """
         steps = ("read", "clean", "filter", "dedup", "encode", "write")

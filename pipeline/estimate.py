@@ -3,44 +3,185 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.config import CompactConfig
-from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix
+from pipeline import dedup
+from pipeline.columns import to_strings
+from pipeline.config import CompactConfig, DedupConfig
+from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix, size_hw
+from pipeline.encode import merged_masks
+from pipeline.masks import contour, overlap, rle, rows
 from pipeline.order import OrderedRows, take_rows
 
+STEP = 0.1
+"""How far the neighbouring thresholds are from the present one, and near misses at most."""
 
-def estimate_agnostic(
-    result: Deduplicated, config: CompactConfig, fraction: float
-) -> dict[str, float]:
-    """Count on sampled images what ``--dedup.per_category false`` would merge.
+NEAR_BINS = 10
+"""Bins of the histogram of near misses, over [threshold - STEP, threshold)."""
+
+
+class NearMisses(NamedTuple):
+    """Pairs of kept rows of one image that overlap by nearly the threshold.
+
+    Attributes
+    ----------
+    i_P, j_P : int64 (P,)
+        Rows of the unit, i before j in the order.
+    overlap_P, iou_P : float64 (P,)
+        By the measure of ``--dedup.overlap``, and the IoU.
+    """
+
+    i_P: NDArray[np.int64]
+    j_P: NDArray[np.int64]
+    overlap_P: NDArray[np.float64]
+    iou_P: NDArray[np.float64]
+
+
+class Tried(NamedTuple):
+    """What was found on the sampled images of a unit."""
+
+    numbers: dict[str, float]
+    histograms: dict[str, list[int]]
+    near: NearMisses
+
+
+def choices(config: DedupConfig) -> dict[str, tuple[str, DedupConfig]]:
+    """Return by name the neighbouring settings of dedup, each with the flag that asks for it."""
+    if config.group == "none":
+        return {}
+    found: dict[str, tuple[str, DedupConfig]] = {}
+    for name, value in (
+        ("lower_threshold", round(config.threshold - STEP, 10)),
+        ("higher_threshold", min(1.0, round(config.threshold + STEP, 10))),
+    ):
+        if value > 0 and value != config.threshold:
+            changed = dataclasses.replace(config, threshold=value)
+            found[name] = (f"--dedup.threshold {value:g}", changed)
+    name = "across_categories" if config.per_category else "within_category"
+    flag = f"--dedup.per_category {'false' if config.per_category else 'true'}"
+    found[name] = (flag, dataclasses.replace(config, per_category=not config.per_category))
+    return found
+
+
+def try_choices(result: Deduplicated, config: CompactConfig, fraction: float) -> Tried:
+    """Count on sampled images what neighbouring settings and other encodings would give.
 
     Returns
     -------
-    dict
-        ``sample_images``, ``sample_rows`` (that may be merged), ``sample_merged``
-        by the present settings, ``sample_merged_agnostic`` across categories.
+    Tried
+        Numbers: ``sample_images``, ``sample_rows`` (that may be merged), ``sample_merged`` by
+        the present settings, ``sample_merged.<choice>`` by the others (see `choices`);
+        ``sample_kept`` rows and their masks' bytes, ``sample_bytes.<encoding>``. Histogram
+        ``near_miss``: pairs of kept rows by their overlap, just below the threshold.
     """
     is_in_G = sample_images(result.rows, fraction)
-    sizes_G = np.diff(result.rows.image_offsets_G1)
-    index_M = np.flatnonzero(np.repeat(is_in_G, sizes_G))
-    offsets = np.concatenate(([0], np.cumsum(sizes_G[is_in_G]))).astype(np.int64)
-    sample = OrderedRows(take_rows(result.rows.table, index_M), offsets)
+    index_M = np.flatnonzero(np.repeat(is_in_G, np.diff(result.rows.image_offsets_G1)))
+    sample = take_images(result.rows, is_in_G)
     is_out_M = result.filter_N[index_M] > 0
-    agnostic = dataclasses.replace(config.dedup, per_category=False)
-    leader_M = group_rows(sample, is_out_M, agnostic).leader_N
     is_crowd_M = sample.table["iscrowd"].to_numpy(zero_copy_only=False)
-    return {
+    numbers: dict[str, float] = {
         "sample_images": int(is_in_G.sum()),
         "sample_rows": int((~is_out_M & ~is_crowd_M).sum()),
         "sample_merged": int((result.grouping.leader_N[index_M] != index_M).sum()),
-        "sample_merged_agnostic": int((leader_M != np.arange(len(index_M))).sum()),
+    }
+    own_M = np.arange(len(index_M))
+    for name, (_, changed) in choices(config.dedup).items():
+        leader_M = group_rows(sample, is_out_M, changed).leader_N
+        numbers[f"sample_merged.{name}"] = int((leader_M != own_M).sum())
+    numbers |= encoded_bytes(result, index_M[result.is_kept_N[index_M]], config)
+    near = near_misses(sample, result.is_kept_N[index_M] & ~is_crowd_M, config.dedup)
+    near = near._replace(i_P=index_M[near.i_P], j_P=index_M[near.j_P])
+    counts = np.histogram(near.overlap_P, NEAR_BINS, near_range(config.dedup.threshold))[0]
+    return Tried(numbers, {"near_miss": counts.tolist()}, near)
+
+
+def near_range(threshold: float) -> tuple[float, float]:
+    """Return from where to where an overlap is a near miss; the upper bound is not one."""
+    return max(round(threshold - STEP, 10), 0.0), threshold
+
+
+def near_misses(
+    sample: OrderedRows, is_asked_M: NDArray[np.bool_], config: DedupConfig
+) -> NearMisses:
+    """Return the pairs of kept rows whose overlap is below the threshold by at most `STEP`.
+
+    Parameters
+    ----------
+    sample : OrderedRows
+        M rows of whole images.
+    is_asked_M : bool (M,)
+        The rows that may be in a pair: kept, and no crowd.
+    config : DedupConfig
+        Threshold, measure, and which rows compare at all.
+
+    Returns
+    -------
+    NearMisses
+        Row numbers in the sample; empty with ``group="none"``.
+    """
+    table = sample.table
+    low, high = near_range(config.threshold)
+    i_P = j_P = np.zeros(0, np.int64)
+    batch = rle.from_coco(to_strings(table["counts"]), size_hw(table))
+    area_M = table["area"].to_numpy()
+    if config.group != "none":
+        bbox_M4 = np.stack([table[f"bbox_{axis}"].to_numpy() for axis in "xywh"], axis=1)
+        codes_M = dedup.category_codes(table["category_id"], is_on=config.per_category)
+        i_P, j_P = overlap.candidate_pairs(
+            bbox_M4,
+            area_M,
+            sample.image_offsets_G1,
+            codes_M,
+            ~is_asked_M,
+            threshold=low or None,
+            overlap=config.overlap,
+        )
+    if config.across:
+        source_M = dedup.source_codes(table, config)
+        is_pair_P = source_M[i_P] != source_M[j_P]
+        i_P, j_P = i_P[is_pair_P], j_P[is_pair_P]
+    shared_P = overlap.matched_intersection(batch, i_P, j_P)
+    iou_P = overlap.matched_iou(shared_P, area_M[i_P], area_M[j_P])
+    ios_P = overlap.matched_ios(shared_P, area_M[i_P], area_M[j_P])
+    overlap_P = iou_P if config.overlap == "iou" else ios_P
+    is_near_P = (overlap_P >= low) & (overlap_P < high) & (shared_P > 0)
+    return NearMisses(i_P[is_near_P], j_P[is_near_P], overlap_P[is_near_P], iou_P[is_near_P])
+
+
+def encoded_bytes(
+    result: Deduplicated, index_M: NDArray[np.int64], config: CompactConfig
+) -> dict[str, float]:
+    """Return what the masks of the given kept rows take in each lossless encoding.
+
+    A mask whose boundary is too long for crack code counts as its COCO string there.
+    """
+    counts = merged_masks(result, index_M, config)
+    strings = to_strings(counts)
+    sizes_M2 = size_hw(result.rows.table.select(["height", "width"]).take(pa.array(index_M)))
+    batch = rle.from_coco(strings, sizes_M2)
+    is_crack_M = contour.fits_crack(batch)
+    crack = contour.encode_crack(rows.take(batch, np.flatnonzero(is_crack_M)))
+    length_M = np.diff(strings.offsets_N1)
+    return {
+        "sample_kept": len(index_M),
+        "sample_bytes.rle": int(length_M.sum()),
+        "sample_bytes.crack": int(crack.offsets_N1[-1] + length_M[~is_crack_M].sum()),
     }
 
 
-def sample_images(rows: OrderedRows, fraction: float) -> NDArray[np.bool_]:
+def take_images(all_rows: OrderedRows, is_in_G: NDArray[np.bool_]) -> OrderedRows:
+    """Return the rows of some images."""
+    sizes_G = np.diff(all_rows.image_offsets_G1)
+    index_M = np.flatnonzero(np.repeat(is_in_G, sizes_G))
+    offsets = np.concatenate(([0], np.cumsum(sizes_G[is_in_G]))).astype(np.int64)
+    return OrderedRows(take_rows(all_rows.table, index_M), offsets)
+
+
+def sample_images(all_rows: OrderedRows, fraction: float) -> NDArray[np.bool_]:
     """Return which images are in the sample, bool (G,): by a hash of the image_id alone."""
-    hashed_G = mix(image_seeds(rows).astype(np.uint64))
+    hashed_G = mix(image_seeds(all_rows).astype(np.uint64))
     return hashed_G <= np.uint64(min(int(fraction * 2**64), 2**64 - 1))

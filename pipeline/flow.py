@@ -59,6 +59,8 @@ class Outcome(msgspec.Struct):
         Delta version of each table; empty unless published.
     plan : Plan or None
         None where nothing had to be planned.
+    page : str
+        Where report.html is, or why it was not made; empty unless published.
     """
 
     state: str
@@ -66,6 +68,7 @@ class Outcome(msgspec.Struct):
     report: dict[str, Any] = {}
     versions: dict[str, int] = {}
     plan: Plan | None = None
+    page: str = ""
 
 
 def run(config: CompactConfig, progress: Progress = lambda plan, records: None) -> Outcome:
@@ -108,10 +111,13 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
         files = checks.before_commit(plan, records, output, schemas)
         timer.done("verify")
         document = report.build(plan, records, config, timer)
-        report.write(output, run_id, document)
+        report.write(output, document, records)
+        if report.failed_gates(document):
+            report.render(output, run_id)
+            report.require_gates(document)
         versions = publish.publish(target, run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
-    return Outcome("published", run_id, document, versions, plan)
+    return Outcome("published", run_id, document, versions, plan, report.render(output, run_id))
 
 
 def is_live(target: publish.Target, run_id: str) -> bool:

@@ -60,6 +60,91 @@ class SourceCounts(msgspec.Struct):
         return self.read == self.kept + self.merged + self.filtered + self.rejected
 
 
+class CategoryCounts(msgspec.Struct):
+    """What became of the valid rows of one category.
+
+    Attributes
+    ----------
+    merged, filtered : int
+        Rows of this category in LINEAGE.
+    masks, stored_bytes : dict of str to int
+        Kept rows and the bytes of their masks, by encoding.
+    input_bytes : int
+        Bytes of all its valid input masks as COCO strings.
+    iou_sum : float
+        Of its merged rows with their leaders' input masks.
+    fidelity_sum : float
+        Of its kept rows.
+    min_fidelity : float
+        Of its kept rows; 1.0 without any.
+    """
+
+    merged: int = 0
+    filtered: int = 0
+    masks: dict[str, int] = {}
+    stored_bytes: dict[str, int] = {}
+    input_bytes: int = 0
+    iou_sum: float = 0.0
+    fidelity_sum: float = 0.0
+    min_fidelity: float = 1.0
+
+    def add(self, other: CategoryCounts) -> None:
+        """Add another unit's counts."""
+        for name in ("merged", "filtered", "input_bytes", "iou_sum", "fidelity_sum"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for own, more in ((self.masks, other.masks), (self.stored_bytes, other.stored_bytes)):
+            for encoding, count in more.items():
+                own[encoding] = own.get(encoding, 0) + count
+        self.min_fidelity = min(self.min_fidelity, other.min_fidelity)
+
+
+class MemberSample(msgspec.Struct):
+    """A merged row of a sampled group, or the other row of a near miss."""
+
+    source: str
+    source_row: int
+    category_id: int | None
+    score: float | None
+    iou: float
+    counts: str
+
+
+class GroupSample(msgspec.Struct):
+    """One kept row with the rows that it stands for, small enough to draw.
+
+    Attributes
+    ----------
+    kind : str
+        Why it was chosen: ``largest``, ``least_certain``, ``near_miss`` or ``worst_fidelity``.
+    rank : float
+        Lower is chosen first; ties go to the lower instance_id.
+    overlap : float or None
+        Lowest overlap of a member with the leader, by the measure of ``--dedup.overlap``.
+    counts, stored_counts : str
+        The leader's input mask, and the mask that stands for the group, as COCO strings;
+        empty where they are too long to be kept.
+    members : list of MemberSample
+        The first of its members in order; `n_members` counts all of them.
+    """
+
+    kind: str
+    rank: float
+    image_id: int | str
+    instance_id: int
+    category_id: int | None
+    score: float | None
+    height: int
+    width: int
+    source: str
+    source_row: int
+    n_members: int
+    overlap: float | None
+    fidelity: float
+    counts: str
+    stored_counts: str
+    members: list[MemberSample] = []
+
+
 class UnitRecord(msgspec.Struct):
     """All that the driver learns of one unit of work.
 
@@ -79,7 +164,11 @@ class UnitRecord(msgspec.Struct):
     rejects : dict of str to int
         Rows by REJECTS code.
     numbers : dict of str to float
-        Sums by name: bytes, pairs, estimates (see `pipeline.report`).
+        Sums by name: bytes, pairs, estimates (see `pipeline.measures`, `pipeline.estimate`).
+    categories : dict of str to CategoryCounts
+        By category_id, ``"null"`` without one; ``"other"`` sums those beyond the limit.
+    samples : list of GroupSample
+        The first few groups of each kind (see `pipeline.samples`).
     histograms : dict of str to list of int
         Counts per bin, by name; equal names have equal bins in every unit.
     stage_s : dict of str to float
@@ -93,6 +182,8 @@ class UnitRecord(msgspec.Struct):
     reasons: dict[str, int] = {}
     rejects: dict[str, int] = {}
     numbers: dict[str, float] = {}
+    categories: dict[str, CategoryCounts] = {}
+    samples: list[GroupSample] = []
     histograms: dict[str, list[int]] = {}
     stage_s: dict[str, float] = {}
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pipeline.plan import Plan
 from pipeline.records import UnitRecord
+from pipeline.report.words import human_bytes
 
 LINE_EVERY_S = 5.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -82,7 +83,9 @@ def print_plan(plan: Plan, output: str) -> None:
     console.print(f"  would replace the tables in {output}")
 
 
-def print_summary(document: dict[str, Any], versions: dict[str, int], output: str) -> None:
+def print_summary(
+    document: dict[str, Any], versions: dict[str, int], output: str, page: str
+) -> None:
     """Print what a run did: rows, bytes, times, the estimate, and how to read the result."""
     console = Console(highlight=False, soft_wrap=True)
     rows, time_s = document["rows"], document["time"]
@@ -101,22 +104,26 @@ def print_summary(document: dict[str, Any], versions: dict[str, int], output: st
         + (f", {rate:,.0f} masks/s while executing" if rate else "")
     )
     console.print(f"  by stage, in seconds: {listed}")
-    if document["estimate"] and rows["read"]:
+    if document["estimate"]["choices"] and rows["read"]:
         console.print(_estimate_line(document["estimate"]))
     path = output.removeprefix("file://")
     console.print("read it:")
     code = f'import polars; print(polars.read_delta("{path}/compacted"))'
     console.print(f"  python -c {shlex.quote(code)}", markup=False)
     console.print(f"report: {path}/reports/{document['run_id']}/report.json", markup=False)
+    console.print(f"page: {page.removeprefix('file://')}", markup=False)
+    console.print(_one_line(document, versions), markup=False)
 
 
-def human_bytes(count: float) -> str:
-    """Return a size for people, in powers of ten: 1.2 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+def _one_line(document: dict[str, Any], versions: dict[str, int]) -> str:
+    """Return the run in a line, the last of the output: what a nightly log shows."""
+    rows, sizes = document["rows"], document["bytes"]
+    counts = ", ".join(f"{name} {count}" for name, count in rows.items())
+    after = sizes["output_files"].get("compacted", 0)
+    return (
+        f"maskpress {document['run_id']}: {counts}; {sizes['input_files']} B -> {after} B; "
+        f"{document['time']['wall_s']:.1f} s; version {versions['compacted']}"
+    )
 
 
 def _rows_table(document: dict[str, Any]) -> Table:
@@ -165,8 +172,8 @@ def _bytes_table(document: dict[str, Any]) -> Table:
 
 def _estimate_line(estimate: dict[str, Any]) -> str:
     word = "an estimate, from" if estimate["is_estimate"] else "tried on all"
-    return (
-        f"--dedup.per_category false would merge about "
-        f"{estimate['more_rows_merged_across_categories']:,} more rows "
-        f"({word} {estimate['sample_images']:,} images)"
-    )
+    parts: list[str] = []
+    for choice in estimate["choices"].values():
+        more = choice["more_rows_merged"]
+        parts.append(f"{choice['flag']} {abs(more):,} {'fewer' if more < 0 else 'more'}")
+    return f"would merge about: {', '.join(parts)} ({word} {estimate['sample_images']:,} images)"

@@ -11,19 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import clean, dedup, encode
+from pipeline import clean, dedup, encode, estimate, measures, samples
 from pipeline.arrow import pc
 from pipeline.config import CompactConfig
-from pipeline.estimate import estimate_agnostic
 from pipeline.order import OrderedRows, order_rows, take_rows
 from pipeline.records import SourceCounts, UnitRecord
 from schemas.rejects import rejects_schema
-
-IOU_BINS = 100
-"""Bins of the histogram of IoU between merged rows and their leaders, over [0, 1]."""
-
-GROUP_BINS = 16
-"""Bins of the histogram of group sizes: bin k counts groups of 2**k to 2**(k+1) - 1 rows."""
 
 Payloads = Callable[[str, Sequence[int]], Sequence[tuple[int | None, bytes]]]
 """(source URI, source rows) -> byte offset and original bytes of those rows."""
@@ -79,13 +72,15 @@ def compact_unit(
     encoded = time.perf_counter()
     rejects = _named(pa.concat_tables([rejects, mismatched]), record.run_id)
     _count(record, compacted, lineage, rejects)
-    _measure(record, result, compacted, lineage)
-    if config.dedup.per_category and config.dedup.group != "none":
-        record.numbers |= estimate_agnostic(result, config, sample_fraction)
+    measures.measure(record, result, compacted, lineage)
+    tried = estimate.try_choices(result, config, sample_fraction)
+    record.numbers |= tried.numbers
+    record.histograms |= tried.histograms
+    record.samples = samples.choose(result, compacted, tried.near, config)
     record.stage_s |= {
         "dedup": grouped - started,
         "encode": encoded - grouped,
-        "estimate": time.perf_counter() - encoded,
+        "measure": time.perf_counter() - encoded,
     }
     return UnitResult(compacted, lineage, rejects, record)
 
@@ -160,31 +155,6 @@ def _count(record: UnitRecord, compacted: pa.Table, lineage: pa.Table, rejects: 
             setattr(counts, fate, count)
     record.reasons = _value_counts(lineage["reason"])
     record.rejects = _value_counts(rejects["code"])
-
-
-def _measure(
-    record: UnitRecord, result: dedup.Deduplicated, compacted: pa.Table, lineage: pa.Table
-) -> None:
-    """Sum up what the report needs."""
-    table = result.rows.table
-    stored = sum(_payload_bytes(compacted[name]) for name in ("counts", "crack", "polygon"))
-    record.numbers |= {
-        "images": len(result.rows.image_offsets_G1) - 1,
-        "input_mask_bytes": _payload_bytes(table["counts"]),
-        "stored_mask_bytes": stored,
-        "candidate_pairs": result.grouping.n_candidate_pairs,
-        "walked_pairs": result.grouping.n_walked_pairs,
-        "fidelity_sum": float(pc.sum(compacted["fidelity"]).as_py() or 0.0),
-    }
-    iou_M = pc.drop_null(lineage["iou"]).to_numpy()
-    record.histograms["merged_iou"] = np.histogram(iou_M, IOU_BINS, (0, 1))[0].tolist()
-    size_M = compacted["n_merged"].to_numpy().astype(np.int64) + 1
-    bin_M = np.minimum(np.log2(np.maximum(size_M, 1)).astype(np.int64), GROUP_BINS - 1)
-    record.histograms["group_size"] = np.bincount(bin_M, minlength=GROUP_BINS).tolist()
-
-
-def _payload_bytes(column: pa.ChunkedArray) -> int:
-    return int(pc.sum(pc.binary_length(column)).as_py() or 0)
 
 
 def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:

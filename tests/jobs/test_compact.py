@@ -18,6 +18,7 @@ SURFACE = """
 --dedup.source_column --dedup.source_priority --dedup.threshold --dedup.vote_fraction
 --encode.encoding --encode.epsilon --encode.fidelity
 --filter.min_area --filter.min_score
+--gate.max_merged_fraction --gate.min_mean_iou
 --read.columns --read.format --read.id_mode --read.max_reject_fraction
 --run.resume --run.shared_path --run.unit_bytes --run.workers
 --write.compression_level --write.row_group_rows
@@ -44,7 +45,7 @@ def flags() -> set[str]:
         sys.path.pop(0)
     actions = job.build_parser()._actions
     found = {name for action in actions for name in action.option_strings}
-    groups = {"--read", "--clean", "--filter", "--dedup", "--encode", "--write", "--run"}
+    groups = {"--read", "--clean", "--filter", "--dedup", "--encode", "--gate", "--write", "--run"}
     return found - groups - {"-h", "--help", "--print_config", "--dedup.source_priority+"}
 
 
@@ -140,7 +141,7 @@ def test_job_runs_from_anywhere_and_prints_what_it_did(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for text in ("is published", "exact_duplicate", "RLE_SUM", "masks/s", "read_delta"):
         assert text in done.stdout
-    assert "--dedup.per_category false would merge about 0 more rows" in done.stdout
+    assert "--dedup.per_category false 0 more" in done.stdout
     assert "compacting: 1 of 1 units, 3 masks" in done.stderr
     again = compact("in.json", "--output", "out", cwd=tmp_path)
     assert again.returncode == 0

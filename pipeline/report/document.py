@@ -1,7 +1,7 @@
 """The numbers of a run: from unit records to report.json.
 
 ``report.json`` is written before the commit, so that gates can read it. Every
-figure is a sum over units; estimates are named so.
+figure is a sum over units; estimates are named so. docs/report.md explains every key.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import Any
 
 import msgspec
 
-from pipeline import storage
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
+from pipeline.estimate import choices, near_range
 from pipeline.plan import Plan
-from pipeline.records import UnitRecord, total_sources
+from pipeline.records import CategoryCounts, UnitRecord, total_sources
+from pipeline.report.gates import gate_rows
 
 REPORT_VERSION = 1
 """Version of the schema of report.json; raised when a key changes its meaning."""
+
+PACKAGES = ("maskpress", "ray", "pyarrow", "numpy", "numba", "deltalake")
 
 
 class Timer:
@@ -54,11 +57,12 @@ def build(
     """
     totals = total_sources(records)
     numbers = _sum([record.numbers for record in records])
+    categories = total_categories(records)
     rows = {
         fate: sum(getattr(counts, fate) for counts in totals.values())
         for fate in ("read", "kept", "merged", "filtered", "rejected")
     }
-    return {
+    document: dict[str, Any] = {
         "report_version": REPORT_VERSION,
         "run_id": plan.run_id,
         "versions": _versions(),
@@ -69,31 +73,67 @@ def build(
         "sources": {uri: msgspec.to_builtins(totals[uri]) for uri in sorted(totals)},
         "images": int(numbers.get("images", 0)),
         "bytes": _bytes(plan, records, numbers),
+        "files": {
+            "input": len(plan.inventory),
+            "compacted": sum(f.table == "compacted" for record in records for f in record.files),
+        },
+        "encodings": _encodings(categories),
+        "categories": {name: _category(counts) for name, counts in categories.items()},
         "pairs": {
             "candidate": int(numbers.get("candidate_pairs", 0)),
             "walked": int(numbers.get("walked_pairs", 0)),
         },
-        "mean_fidelity": numbers.get("fidelity_sum", 0.0) / rows["kept"] if rows["kept"] else None,
+        "merged_fraction": _ratio(rows["merged"], rows["read"]),
+        "mean_iou": _ratio(numbers.get("iou_sum", 0.0), rows["merged"]),
+        "mean_fidelity": _ratio(numbers.get("fidelity_sum", 0.0), rows["kept"]),
         "counters": {
             name.removeprefix("counter."): int(count)
             for name, count in sorted(numbers.items())
             if name.startswith("counter.")
         },
         "histograms": _sum_histograms(records),
-        "estimate": _estimate(plan, numbers, rows["read"]),
-        "time": _time(records, timer, rows["read"]),
+        "near_miss_range": list(near_range(config.dedup.threshold)),
+        "estimate": _estimate(plan, numbers, rows["read"], config),
+        "time": _time(plan, records, timer, rows["read"]),
         "plan": {
             "files": len(plan.inventory),
             "units": plan.n_units,
             "is_shuffled": plan.bounds is not None,
         },
     }
+    document["gates"] = gate_rows(document, config.gate)
+    return document
 
 
-def write(output: str, run_id: str, document: dict[str, Any]) -> None:
-    """Write report.json into the run's folder of reports."""
-    data = msgspec.json.format(msgspec.json.encode(document))
-    storage.write_bytes(storage.join(output, "reports", run_id, "report.json"), data)
+def total_categories(records: Sequence[UnitRecord]) -> dict[str, CategoryCounts]:
+    """Return by category what became of its rows, most kept rows first, over all units."""
+    totals: dict[str, CategoryCounts] = {}
+    for record in records:
+        for name, counts in record.categories.items():
+            totals.setdefault(name, CategoryCounts()).add(counts)
+    names = sorted(totals, key=lambda name: (-sum(totals[name].masks.values()), name))
+    return {name: totals[name] for name in names}
+
+
+def _category(counts: CategoryCounts) -> dict[str, Any]:
+    kept, merged = sum(counts.masks.values()), counts.merged
+    return {
+        "kept": kept,
+        "merged": merged,
+        "filtered": counts.filtered,
+        "masks": dict(sorted(counts.masks.items())),
+        "stored_bytes": dict(sorted(counts.stored_bytes.items())),
+        "input_bytes": counts.input_bytes,
+        "mean_iou": _ratio(counts.iou_sum, merged),
+        "mean_fidelity": _ratio(counts.fidelity_sum, kept),
+        "min_fidelity": counts.min_fidelity if kept else None,
+    }
+
+
+def _encodings(categories: dict[str, CategoryCounts]) -> dict[str, dict[str, int]]:
+    masks = _sum([counts.masks for counts in categories.values()])
+    stored = _sum([counts.stored_bytes for counts in categories.values()])
+    return {name: {"masks": masks[name], "bytes": stored[name]} for name in masks}
 
 
 def _bytes(plan: Plan, records: Sequence[UnitRecord], numbers: dict[str, float]) -> dict[str, Any]:
@@ -101,32 +141,43 @@ def _bytes(plan: Plan, records: Sequence[UnitRecord], numbers: dict[str, float])
     for record in records:
         for file in record.files:
             by_table[file.table] = by_table.get(file.table, 0) + file.file_bytes
+    masks = ("input_mask", "filtered_mask", "merged_mask", "stored_mask")
     return {
         "input_files": plan.input_bytes,
         "output_files": by_table,
-        "input_masks": int(numbers.get("input_mask_bytes", 0)),
-        "stored_masks": int(numbers.get("stored_mask_bytes", 0)),
+        **{f"{name}s": int(numbers.get(f"{name}_bytes", 0)) for name in masks},
     }
 
 
-def _estimate(plan: Plan, numbers: dict[str, float], n_rows: int) -> dict[str, Any] | None:
-    """Return what merging across categories would add, by the sampled images; None if not asked."""
-    if "sample_rows" not in numbers:
-        return None
-    sampled = int(numbers["sample_rows"])
-    more = int(numbers["sample_merged_agnostic"] - numbers["sample_merged"])
+def _estimate(
+    plan: Plan, numbers: dict[str, float], n_rows: int, config: CompactConfig
+) -> dict[str, Any]:
+    """Return what neighbouring choices and other encodings would give, by the sampled images."""
+    sampled, merged = int(numbers.get("sample_rows", 0)), int(numbers.get("sample_merged", 0))
+    kept = int(numbers.get("sample_kept", 0))
+    tried: dict[str, Any] = {}
+    for name, (flag, _) in choices(config.dedup).items():
+        count = int(numbers.get(f"sample_merged.{name}", 0))
+        more = round((count - merged) / sampled * n_rows) if sampled else 0
+        tried[name] = {"flag": flag, "merged": count, "more_rows_merged": more}
+    encodings = {
+        name.removeprefix("sample_bytes."): int(size)
+        for name, size in sorted(numbers.items())
+        if name.startswith("sample_bytes.")
+    }
     return {
         "is_estimate": plan.sample_fraction < 1,
         "sample_fraction": plan.sample_fraction,
-        "sample_images": int(numbers["sample_images"]),
+        "sample_images": int(numbers.get("sample_images", 0)),
         "sample_rows": sampled,
-        "merged_within_category": int(numbers["sample_merged"]),
-        "merged_across_categories": int(numbers["sample_merged_agnostic"]),
-        "more_rows_merged_across_categories": round(more / sampled * n_rows) if sampled else 0,
+        "sample_kept": kept,
+        "merged": merged,
+        "choices": tried,
+        "encoded_bytes": encodings,
     }
 
 
-def _time(records: Sequence[UnitRecord], timer: Timer, n_rows: int) -> dict[str, Any]:
+def _time(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) -> dict[str, Any]:
     wall_s = sum(timer.stage_s.values())
     execute_s = timer.stage_s.get("execute", 0.0)
     worker_s = _sum([record.stage_s for record in records])
@@ -135,18 +186,28 @@ def _time(records: Sequence[UnitRecord], timer: Timer, n_rows: int) -> dict[str,
         "driver_stage_s": dict(timer.stage_s),
         "worker_stage_s": {name: round(value, 4) for name, value in worker_s.items()},
         "masks_per_s": round(n_rows / execute_s, 1) if execute_s else None,
+        "worker_masks_per_s": {
+            name: round(n_rows / value, 1) for name, value in worker_s.items() if value
+        },
+        "worker_input_bytes_per_s": {
+            name: round(plan.input_bytes / value, 1) for name, value in worker_s.items() if value
+        },
+        "core_hours": round(sum(worker_s.values()) / 3600, 6),
     }
 
 
 def _versions() -> dict[str, Any]:
-    names = ("maskpress", "ray", "pyarrow", "numpy", "numba", "deltalake")
     found: dict[str, Any] = {}
-    for name in names:
+    for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     return {"format": FORMAT_VERSION, "kernels": KERNEL_VERSION, **found}
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
 
 
 def _sum(items: Sequence[dict[str, Any]]) -> dict[str, Any]:

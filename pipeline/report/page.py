@@ -1,0 +1,257 @@
+"""report.json and the sampled groups -> report.html: one file, no script, nothing from elsewhere.
+
+Needs the packages of ``maskpress[report]``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.records import GroupSample
+from pipeline.report import charts, words
+from pipeline.report.charts import Bar, Column
+from pipeline.report.pictures import Picture, picture
+
+FOLDER = Path(__file__).resolve().parent
+
+MAX_ROWS = 60
+"""Rows of a table by category or by source; report.json has all."""
+
+
+def make_page(document: dict[str, Any], samples: Sequence[GroupSample]) -> str:
+    """Return report.html.
+
+    Parameters
+    ----------
+    document : dict
+        report.json.
+    samples : sequence of GroupSample
+        Groups to draw.
+
+    Returns
+    -------
+    str
+        HTML that loads nothing and runs nothing: its policy allows its own style only.
+    """
+    style = FOLDER.joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment: Any = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"bytes": words.human_bytes, "count": _count, "s": words.seconds}
+    environment.filters |= {"dec": words.decimals, "name_of": words.name_of}
+    environment.filters["percent_of"] = words.percent
+    environment.filters["bar"] = charts.bar
+    return environment.get_template("page.html.j2").render(
+        d=document,
+        style=Markup(style),
+        style_digest=Markup(digest),
+        waterfall=waterfall(document),
+        fates=fates(document),
+        iou_chart=iou_chart(document),
+        near_chart=near_chart(document),
+        group_chart=group_chart(document),
+        fidelity_chart=fidelity_chart(document),
+        encodings=encoding_bars(document),
+        stages=stage_bars(document),
+        kinds=[(kind, shown) for kind in _KINDS if (shown := _pictures(samples, kind[0]))],
+        categories=list(document["categories"].items())[:MAX_ROWS],
+        sources=list(document["sources"].items())[:MAX_ROWS],
+        settings=settings(document),
+    )
+
+
+_KINDS = (
+    ("largest", "Largest groups", "The kept masks that stand for most rows."),
+    (
+        "least_certain",
+        "Least certain groups",
+        "The groups with the lowest overlap between a merged row and the row that was kept.",
+    ),
+    (
+        "near_miss",
+        "Near misses",
+        "Pairs that were both kept although they overlap by almost the threshold "
+        "(on the sampled images).",
+    ),
+    (
+        "worst_fidelity",
+        "Worst fidelity",
+        "The stored masks that differ most from what they stand for.",
+    ),
+)
+
+
+def waterfall(document: dict[str, Any]) -> list[Bar]:
+    """Return the steps from the bytes that came to the bytes that are stored."""
+    sizes = document["bytes"]
+    masks, stored = sizes["input_masks"], sizes["stored_masks"]
+    kept = masks - sizes["filtered_masks"] - sizes["merged_masks"]
+    after = sizes["output_files"].get("compacted", 0)
+    levels = (
+        ("Input files", sizes["input_files"], "total", f"{document['files']['input']:,} files"),
+        ("Masks as COCO strings", masks, "step", "text, boxes and other fields left behind"),
+        ("Filters", masks - sizes["filtered_masks"], "step", "masks of filtered rows"),
+        ("Dedup", kept, "step", "masks of merged rows"),
+        ("Merging and encoding", stored, "step", "what is kept, as it is encoded"),
+        ("Parquet", after, "step", "compressed, with all other columns"),
+        ("Table compacted", after, "total", f"{document['files']['compacted']:,} files"),
+    )
+    most = max(level for _, level, _, _ in levels) or 1
+    bars: list[Bar] = []
+    before = 0
+    for label, level, kind, note in levels:
+        if kind == "total":
+            bars.append(Bar(label, words.human_bytes(level), 0, level / most, "total", note))
+        else:
+            change = level - before
+            sign = words.MINUS if change < 0 else "+"
+            text = f"{sign}{words.human_bytes(abs(change))}" if change else "0 B"
+            low, way = min(level, before), "gain" if change <= 0 else "loss"
+            bars.append(Bar(label, text, low / most, abs(change) / most, way, note))
+        before = level
+    return bars
+
+
+def fates(document: dict[str, Any]) -> list[Bar]:
+    """Return what became of the rows, reasons below their fate."""
+    rows, reasons = document["rows"], document["reasons"]
+    whole = rows["read"] or 1
+    bars: list[Bar] = []
+    below = {
+        "merged": {name: reasons.get(name, 0) for name in ("merged", "exact_duplicate")},
+        "filtered": {name: reasons.get(name, 0) for name in ("min_score", "min_area", "empty")},
+        "rejected": document["rejects"],
+    }
+    start = 0.0
+    for fate in ("kept", "merged", "filtered", "rejected"):
+        share = rows[fate] / whole
+        parts = [f"{name} {count:,}" for name, count in below.get(fate, {}).items() if count]
+        text = f"{rows[fate]:,} · {words.percent(rows[fate], rows['read'])}"
+        bars.append(Bar(fate, text, start, share, f"fate-{fate}", ", ".join(parts)))
+        start += share
+    return bars
+
+
+def iou_chart(document: dict[str, Any]) -> Markup:
+    """Return the histogram of IoU between merged rows and their leaders, 50 bins."""
+    fine = document["histograms"].get("merged_iou", [0] * 100)
+    counts = [fine[n] + fine[n + 1] for n in range(0, 100, 2)]
+    config = document["config"]["dedup"]
+    mark = config["threshold"] if config["overlap"] == "iou" else None
+    return charts.histogram(_unit_columns(counts), mark)
+
+
+def near_chart(document: dict[str, Any]) -> Markup:
+    """Return the histogram of near misses."""
+    counts = document["histograms"].get("near_miss", [0] * 10)
+    low, high = document["near_miss_range"]
+    step = (high - low) / len(counts)
+    columns = [
+        Column(
+            f"{low + n * step:.2f}" if n % 2 == 0 else "",
+            count,
+            f"{low + n * step:.3f} to {low + (n + 1) * step:.3f}: {count:,} pairs",
+            "accent",
+        )
+        for n, count in enumerate(counts)
+    ]
+    return charts.histogram(columns)
+
+
+def group_chart(document: dict[str, Any]) -> Markup:
+    """Return the histogram of group sizes, up to the largest bin that has any."""
+    counts = document["histograms"].get("group_size", [0])
+    last = max((n for n, count in enumerate(counts) if count), default=0)
+    columns = []
+    for n, count in enumerate(counts[: max(last + 1, 4)]):
+        low, high = 2**n, 2 ** (n + 1) - 1
+        label = str(low) if low == high else f"{low}{words.DASH}{high}"
+        columns.append(Column(label, count, f"{label} rows: {count:,} kept masks"))
+    return charts.histogram(columns)
+
+
+def fidelity_chart(document: dict[str, Any]) -> Markup | None:
+    """Return the histogram of fidelity from 0.9 up; None where everything is lossless."""
+    counts = document["histograms"].get("fidelity", [0] * 100)
+    if document["mean_fidelity"] in (None, 1.0):
+        return None
+    shown = [sum(counts[:90]), *counts[90:]]
+    labels = ["< .90", *(f".{n}" for n in range(90, 100))]
+    columns = [
+        Column(label, count, f"{label}: {count:,} masks")
+        for label, count in zip(labels, shown, strict=True)
+    ]
+    return charts.histogram(columns)
+
+
+def encoding_bars(document: dict[str, Any]) -> list[Bar]:
+    """Return the bytes per mask that each encoding gives on the sampled images."""
+    estimate = document["estimate"]
+    sizes, kept = estimate["encoded_bytes"], estimate["sample_kept"]
+    most = max(sizes.values(), default=0) or 1
+    present = document["config"]["encode"]["encoding"]
+    return [
+        Bar(
+            f"{name} (present)" if name == present else name,
+            f"{size / kept:.1f} B per mask" if kept else words.DASH,
+            0,
+            size / most,
+            "main" if name == present else "other",
+        )
+        for name, size in sizes.items()
+    ]
+
+
+def stage_bars(document: dict[str, Any]) -> list[Bar]:
+    """Return where the time went, on the driver and summed over workers."""
+    bars: list[Bar] = []
+    for where, kind in (("driver", "main"), ("worker", "accent")):
+        stages = document["time"][f"{where}_stage_s"]
+        most = max(stages.values(), default=0) or 1
+        for name, value in stages.items():
+            bars.append(Bar(f"{where}: {name}", words.seconds(value), 0, value / most, kind))
+    return bars
+
+
+def settings(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return every resolved setting as its flag and its value."""
+    return [
+        (f"--{step}.{name}", str(value))
+        for step, values in document["config"].items()
+        for name, value in values.items()
+    ]
+
+
+def _pictures(samples: Sequence[GroupSample], kind: str) -> list[Picture]:
+    return [picture(sample) for sample in samples if sample.kind == kind]
+
+
+def _unit_columns(counts: Sequence[int]) -> list[Column]:
+    step = 1 / len(counts)
+    every = max(1, len(counts) // 5)
+    columns = [
+        Column(
+            f"{n * step:.1f}" if n % every == 0 else "",
+            count,
+            f"{n * step:.2f} to {(n + 1) * step:.2f}: {count:,}",
+        )
+        for n, count in enumerate(counts)
+    ]
+    columns[-1] = columns[-1]._replace(label="1.0")
+    return columns
+
+
+def _count(value: float) -> str:
+    return f"{value:,}"

@@ -1,0 +1,89 @@
+"""A sampled group -> a picture of outlines with a legend."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from pipeline.records import GroupSample
+from pipeline.report.outline import Window, read_masks, sample, svg_path, window
+from pipeline.report.words import decimals, name_of
+
+COLOURS = 8
+"""Classes ``c0`` to ``c7`` of members' outlines."""
+
+
+class LegendRow(NamedTuple):
+    """A mask of the picture: its colour's class, what it is, and its facts."""
+
+    kind: str
+    name: str
+    facts: str
+
+
+class Picture(NamedTuple):
+    """A drawn group: title, facts in words, the SVG (empty where masks were too long), legend."""
+
+    title: str
+    facts: str
+    svg: Markup
+    legend: list[LegendRow]
+
+
+def picture(group: GroupSample) -> Picture:
+    """Return a group drawn over an empty background: the kept mask filled, members outlined."""
+    is_pair = group.kind == "near_miss"
+    legend = [LegendRow("kept", "kept", _facts(group.score, group.category_id, None))]
+    drawn: list[tuple[str, str]] = []
+    if group.stored_counts:
+        drawn.append(("kept", group.stored_counts))
+    if group.counts and group.counts != group.stored_counts:
+        drawn.append(("leader", group.counts))
+        legend.append(LegendRow("leader", "leader's own mask", ""))
+    for n, member in enumerate(group.members):
+        kind = f"c{n % COLOURS}"
+        what = "also kept" if is_pair else "merged"
+        facts = _facts(member.score, member.category_id, member.iou)
+        legend.append(LegendRow(kind, f"{what}: row {member.source_row}", facts))
+        if member.counts:
+            drawn.append((kind, member.counts))
+    n_more = group.n_members - len(group.members)
+    if n_more > 0 and not is_pair:
+        legend.append(LegendRow("", f"and {n_more:,} more", ""))
+    facts = f"row {group.source_row} of {name_of(group.source)}, {group.height} x {group.width} px"
+    return Picture(_title(group), facts, _svg(drawn, group.height, group.width), legend)
+
+
+def _title(group: GroupSample) -> str:
+    image = f"image {group.image_id}"
+    if group.kind == "largest":
+        return f"{image}: {group.n_members:,} merged into one"
+    if group.kind == "worst_fidelity":
+        return f"{image}: fidelity {decimals(group.fidelity, 4)}"
+    return f"{image}: overlap {decimals(group.overlap, 4)}"
+
+
+def _facts(score: float | None, category_id: int | None, iou: float | None) -> str:
+    parts = [] if iou is None else [f"IoU {iou:.3f}"]
+    parts += [] if score is None else [f"score {score:.3f}"]
+    parts += [] if category_id is None else [f"category {category_id}"]
+    return ", ".join(parts)
+
+
+def _svg(drawn: list[tuple[str, str]], height: int, width: int) -> Markup:
+    if not drawn:
+        return Markup("")
+    batch = read_masks([text for _, text in drawn], height, width)
+    view = window(batch, height, width)
+    paths = [
+        Markup('<path class="{}" d="{}"/>').format(kind, svg_path(sample(batch, n, view)))
+        for n, (kind, _) in enumerate(drawn)
+    ]
+    return Markup('<svg class="picture" role="img" viewBox="{}">{}</svg>').format(
+        _view_box(view), Markup("").join(paths)
+    )
+
+
+def _view_box(view: Window) -> str:
+    return f"-0.5 -0.5 {view.columns + 1} {view.rows + 1}"
