@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import ray
 
-from pipeline import storage
+from pipeline import backend, storage
 from pipeline.config import CompactConfig
 from pipeline.errors import CompactionError, ConfigError
 
@@ -23,11 +23,12 @@ which costs more than a unit of work."""
 
 
 class PoolSize(msgspec.Struct):
-    """How many actors run, and what each actor and task reserves of a CPU."""
+    """How many actors run, and what each actor and task reserves of a CPU and a GPU."""
 
     actors: int
     actor_cpus: float
     task_cpus: float
+    actor_gpus: float = 0.0
 
 
 def start(config: CompactConfig) -> None:
@@ -56,7 +57,7 @@ def start(config: CompactConfig) -> None:
     data = ray.data.DataContext.get_current()
     data.enable_progress_bars = False
     data.print_on_execution_start = False
-    _require_device(config)
+    backend.decide(config, has_gpu=ray.cluster_resources().get("GPU", 0) > 0)
     _require_shared_output(config)
 
 
@@ -73,20 +74,16 @@ def pool_size(config: CompactConfig) -> PoolSize:
 
     Actors take half of the CPUs; a pool that takes all of them waits for ever
     for reads that cannot start. An actor reserves a little less than a task, so
-    that Ray does not fuse reading into it.
+    that Ray does not fuse reading into it. Where masks are compared on GPUs there
+    is one actor for each, or `run.workers` actors share them.
     """
-    cpus = ray.cluster_resources().get("CPU", 1.0)
-    actors = config.run.workers or max(1, int(cpus // 2))
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
+    is_on_gpu = backend.decide(config, has_gpu=gpus > 0).device == "cuda"
+    actors = config.run.workers or max(1, int(gpus if is_on_gpu else cpus // 2))
     task_cpus = 1.0 if cpus >= 4 else 0.5
-    return PoolSize(actors, min(1.0, cpus / (2 * actors)) - 0.01, task_cpus)
-
-
-def _require_device(config: CompactConfig) -> None:
-    if config.device == "cuda" and not ray.cluster_resources().get("GPU", 0):
-        raise ConfigError(
-            "--device cuda: expected a GPU in the cluster, found none; "
-            "use --device auto or cpu, or add a node with a GPU"
-        )
+    actor_cpus = min(1.0, cpus / (2 * actors)) - 0.01
+    return PoolSize(actors, actor_cpus, task_cpus, min(1.0, gpus / actors) if is_on_gpu else 0.0)
 
 
 def _require_shared_output(config: CompactConfig) -> None:

@@ -201,6 +201,9 @@ class GateConfig:
 class RunConfig:
     """Resources of the run; nothing here changes the result."""
 
+    backend: Literal["auto", "numba", "torch"] = "auto"
+    """numba: compiled, CPU only; torch: on the device; auto: torch with a GPU, else numba."""
+
     unit_bytes: int = 64 << 20
     """Input bytes that one unit of work reads, about; more, smaller units use less memory."""
 
@@ -246,6 +249,12 @@ class CompactConfig:
     def __post_init__(self) -> None:
         _require(bool(self.inputs), "inputs", "at least one INPUT", self.inputs)
         _require(bool(self.output.strip()), "output", "a directory or URI", self.output)
+        _require(
+            not (self.run.backend == "numba" and self.device == "cuda"),
+            "device",
+            "auto or cpu beside --run.backend numba",
+            self.device,
+        )
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that decide the content of the tables, as plain values.

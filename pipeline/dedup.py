@@ -13,9 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.arrow import pc
+from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import to_strings
 from pipeline.config import CompactConfig, DedupConfig
-from pipeline.masks.group import Grouping, group_masks
+from pipeline.masks.group import Grouping
 from pipeline.order import OrderedRows, source_names
 from schemas.lineage import lineage_schema
 
@@ -50,7 +51,7 @@ class Deduplicated(NamedTuple):
         return own & (self.filter_N == 0)
 
 
-def deduplicate(rows: OrderedRows, config: CompactConfig) -> Deduplicated:
+def deduplicate(rows: OrderedRows, config: CompactConfig, kernels: Kernels = NUMBA) -> Deduplicated:
     """Filter the rows and group the masks of every image.
 
     Parameters
@@ -59,6 +60,8 @@ def deduplicate(rows: OrderedRows, config: CompactConfig) -> Deduplicated:
         Whole images in the total order.
     config : CompactConfig
         `filter` and `dedup` decide.
+    kernels : Kernels
+        What compares the masks; the result does not depend on it.
 
     Returns
     -------
@@ -66,11 +69,16 @@ def deduplicate(rows: OrderedRows, config: CompactConfig) -> Deduplicated:
         Filtered rows are compared with nothing and lead only themselves.
     """
     filter_N = _filter_reasons(rows.table, config)
-    grouping = group_rows(rows, filter_N > 0, config.dedup)
+    grouping = group_rows(rows, filter_N > 0, config.dedup, kernels)
     return Deduplicated(rows, grouping, filter_N, instance_ids(rows))
 
 
-def group_rows(rows: OrderedRows, is_out_N: NDArray[np.bool_], config: DedupConfig) -> Grouping:
+def group_rows(
+    rows: OrderedRows,
+    is_out_N: NDArray[np.bool_],
+    config: DedupConfig,
+    kernels: Kernels = NUMBA,
+) -> Grouping:
     """Group the masks of every image by the policy; rows that are out stay alone.
 
     ``group="none"`` compares nothing.
@@ -82,7 +90,7 @@ def group_rows(rows: OrderedRows, is_out_N: NDArray[np.bool_], config: DedupConf
         is_duplicate_N = np.zeros(len(area_N), bool)
         return Grouping(own_N, own_N, area_N, is_duplicate_N, area_N, 0, 0)
     is_alone_N = is_out_N | table["iscrowd"].to_numpy(zero_copy_only=False)
-    return group_masks(
+    return kernels.group_masks(
         to_strings(table["counts"]),
         size_hw(table),
         rows.image_offsets_G1,

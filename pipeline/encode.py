@@ -9,10 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.arrow import pc
+from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import from_strings, to_strings
 from pipeline.config import CompactConfig, EncodeConfig
 from pipeline.dedup import Deduplicated, size_hw
-from pipeline.masks import contour, measure, merge, polygon, rle
+from pipeline.masks import contour, measure, polygon, rle
 from pipeline.masks.batch import CocoStrings, MaskBatch
 from schemas.compacted import compacted_schema
 from schemas.instances import FIXED_COLUMNS
@@ -56,7 +57,9 @@ class StoredMasks(NamedTuple):
     fidelity_M: NDArray[np.float64]
 
 
-def compacted_table(result: Deduplicated, config: CompactConfig, run_id: str) -> pa.Table:
+def compacted_table(
+    result: Deduplicated, config: CompactConfig, run_id: str, kernels: Kernels = NUMBA
+) -> pa.Table:
     """Return COMPACTED: the leaders, in order, each with the mask of its group.
 
     Parameters
@@ -67,11 +70,13 @@ def compacted_table(result: Deduplicated, config: CompactConfig, run_id: str) ->
         `dedup.merge` and `encode` decide.
     run_id : str
         Written into every row.
+    kernels : Kernels
+        What merges the masks; the result does not depend on it.
     """
     table = result.rows.table
     index_M = np.flatnonzero(result.is_kept_N)
     kept = table.select(_kept_columns(table)).take(pa.array(index_M))
-    stored = store_masks(merged_masks(result, index_M, config), kept, config.encode)
+    stored = store_masks(merged_masks(result, index_M, config, kernels), kept, config.encode)
     values: dict[str, pa.Array | pa.ChunkedArray] = {
         **dict(zip(kept.column_names, kept.columns, strict=True)),
         **stored.columns,
@@ -90,7 +95,10 @@ def compacted_table(result: Deduplicated, config: CompactConfig, run_id: str) ->
 
 
 def merged_masks(
-    result: Deduplicated, index_M: NDArray[np.int64], config: CompactConfig
+    result: Deduplicated,
+    index_M: NDArray[np.int64],
+    config: CompactConfig,
+    kernels: Kernels = NUMBA,
 ) -> pa.Array:
     """Return the mask that each kept row stands for, as canonical COCO strings.
 
@@ -105,7 +113,7 @@ def merged_masks(
     if config.dedup.merge == "best" or not is_group_M.any():
         return counts.take(pa.array(index_M))
     leader_G = index_M[is_group_M]
-    merged = _merge_groups(result, leader_G, config)
+    merged = _merge_groups(result, leader_G, config, kernels)
     strings = from_strings(rle.to_coco(merged))
     choice_M = index_M.copy()
     choice_M[is_group_M] = len(table) + np.arange(len(leader_G))
@@ -115,7 +123,7 @@ def merged_masks(
 
 
 def _merge_groups(
-    result: Deduplicated, leader_G: NDArray[np.int64], config: CompactConfig
+    result: Deduplicated, leader_G: NDArray[np.int64], config: CompactConfig, kernels: Kernels
 ) -> MaskBatch:
     """Return the union or vote of the groups of the given leaders."""
     leader_N = result.grouping.leader_N
@@ -126,9 +134,9 @@ def _merge_groups(
     rows = result.rows.table.select(["counts", "height", "width"]).take(pa.array(member_R))
     batch = rle.from_coco(to_strings(rows["counts"]), size_hw(rows))
     if config.dedup.merge == "union":
-        return merge.union(batch, offsets_G1, np.arange(len(member_R)))
+        return kernels.union(batch, offsets_G1, np.arange(len(member_R)))
     needed_G = np.ceil(config.dedup.vote_fraction * sizes_G).astype(np.int64)
-    return merge.vote(batch, offsets_G1, np.arange(len(member_R)), needed_G)
+    return kernels.vote(batch, offsets_G1, np.arange(len(member_R)), needed_G)
 
 
 def store_masks(counts: pa.Array, kept: pa.Table, config: EncodeConfig) -> StoredMasks:

@@ -177,9 +177,10 @@ def execute(
             rows = rows.repartition(plan.n_units, keys=["partition"])
         rows = rows.map_batches(
             tasks.CompactUnits,
-            fn_constructor_args=(context,),
+            fn_constructor_args=(context, pool.actor_gpus > 0),
             compute=ray.data.ActorPoolStrategy(size=pool.actors),
             num_cpus=pool.actor_cpus,
+            num_gpus=pool.actor_gpus,
             **_ACTOR,
         )
         rows = rows.map_batches(

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import runs, sink
+from pipeline import backend, runs, sink
 from pipeline.config import CompactConfig
 from pipeline.plan import Plan, ReadUnit, parse_extras, partition_rows
 from pipeline.read import SourceContext, payloads, read
@@ -178,8 +178,9 @@ def _split(rows: pa.Table, bounds: list[int | str]) -> list[tuple[int, pa.Table]
 class CompactUnits:
     """Deduplicate and encode units of work; one instance lives in each actor."""
 
-    def __init__(self, context: UnitContext) -> None:
+    def __init__(self, context: UnitContext, has_gpu: bool = False) -> None:
         self.context = context
+        self.kernels = backend.choose(context.config, has_gpu=has_gpu)
         self.plan: Plan | None = None
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -203,6 +204,7 @@ class CompactUnits:
             self.context.config,
             self.context.sample_fraction,
             self._payloads,
+            self.kernels,
         )
         return {
             "unit": record.unit,

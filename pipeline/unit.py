@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline import clean, dedup, encode, estimate, measures, samples
 from pipeline.arrow import pc
+from pipeline.backend import NUMBA, Kernels
 from pipeline.config import CompactConfig
 from pipeline.order import OrderedRows, order_rows, take_rows
 from pipeline.records import SourceCounts, UnitRecord
@@ -38,6 +39,7 @@ def compact_unit(
     config: CompactConfig,
     sample_fraction: float,
     payloads: Payloads,
+    kernels: Kernels = NUMBA,
 ) -> UnitResult:
     """Deduplicate and encode the rows of whole images.
 
@@ -55,6 +57,8 @@ def compact_unit(
         Share of the images on which estimates are made.
     payloads : callable
         Fetches the original bytes of rows that are rejected here.
+    kernels : Kernels
+        What compares and merges masks; only the record says which it was.
 
     Returns
     -------
@@ -65,13 +69,14 @@ def compact_unit(
     instances = clean.clean_rows(instances, config.clean)
     rows = order_rows(instances, config.dedup)
     rows, mismatched = split_sizes(rows, payloads)
-    result = dedup.deduplicate(rows, config)
+    result = dedup.deduplicate(rows, config, kernels)
     lineage = dedup.lineage_table(result, config.dedup, record.run_id)
     grouped = time.perf_counter()
-    compacted = encode.compacted_table(result, config, record.run_id)
+    compacted = encode.compacted_table(result, config, record.run_id, kernels)
     encoded = time.perf_counter()
     rejects = _named(pa.concat_tables([rejects, mismatched]), record.run_id)
     _count(record, compacted, lineage, rejects)
+    record.numbers[f"backend.{kernels.name}.{kernels.device}"] = 1
     measures.measure(record, result, compacted, lineage)
     tried = estimate.try_choices(result, config, sample_fraction)
     record.numbers |= tried.numbers

@@ -20,7 +20,7 @@ SURFACE = """
 --filter.min_area --filter.min_score
 --gate.max_merged_fraction --gate.min_mean_iou
 --read.columns --read.format --read.id_mode --read.max_reject_fraction
---run.resume --run.shared_path --run.unit_bytes --run.workers
+--run.backend --run.resume --run.shared_path --run.unit_bytes --run.workers
 --write.compression_level --write.row_group_rows
 """
 """All flags; a new flag extends this list, none may go."""

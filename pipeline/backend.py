@@ -1,0 +1,125 @@
+"""Which kernels group and merge masks: compiled for the CPU, or torch on a device.
+
+Both give the same rows, byte for byte; the choice is one of speed. Torch is
+imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pipeline.config import CompactConfig
+from pipeline.errors import ConfigError
+from pipeline.masks import group, merge
+from pipeline.masks.batch import MaskBatch
+from pipeline.masks.group import Grouping
+
+INSTALL = "pip install 'maskpress[gpu]'"
+
+
+class Choice(NamedTuple):
+    """What a run uses, and why, in words for a person.
+
+    Attributes
+    ----------
+    name : str
+        ``numba`` or ``torch``.
+    device : str
+        ``cpu`` or ``cuda``.
+    reason : str
+        Half a sentence.
+    """
+
+    name: str
+    device: str
+    reason: str
+
+
+class Kernels(NamedTuple):
+    """The kernels that a step calls; signatures as in `pipeline.masks`.
+
+    Attributes
+    ----------
+    name, device : str
+        As in `Choice`.
+    group_masks : callable
+        `pipeline.masks.group.group_masks`.
+    union, vote : callable
+        `pipeline.masks.merge.union` and `vote`.
+    """
+
+    name: str
+    device: str
+    group_masks: Callable[..., Grouping]
+    union: Callable[..., MaskBatch]
+    vote: Callable[..., MaskBatch]
+
+
+NUMBA = Kernels("numba", "cpu", group.group_masks, merge.union, merge.vote)
+"""The compiled kernels; they need nothing that is not installed."""
+
+
+def decide(config: CompactConfig, *, has_gpu: bool) -> Choice:
+    """Decide what a run uses.
+
+    Parameters
+    ----------
+    config : CompactConfig
+        ``--run.backend`` and ``--device`` are read.
+    has_gpu : bool
+        Whether the workers have a GPU.
+
+    Raises
+    ------
+    ConfigError
+        If a device is asked for that is not there or that the backend cannot use,
+        or torch is asked for and not installed.
+    """
+    backend, device = config.run.backend, config.device
+    has_torch = importlib.util.find_spec("torch") is not None
+    if device == "cuda" and not has_gpu:
+        raise ConfigError(
+            "--device cuda: expected a GPU for the workers, found none; "
+            "use --device auto or cpu, or add a node with a GPU"
+        )
+    if (backend == "torch" or device == "cuda") and not has_torch:
+        flag = "--run.backend torch" if backend == "torch" else "--device cuda"
+        raise ConfigError(f"{flag}: expected torch to be installed, found none; {INSTALL}")
+    if backend == "numba" or (backend == "auto" and device == "cpu"):
+        return Choice("numba", "cpu", "asked for")
+    if not has_gpu:
+        reason = "no GPU is there"
+        return Choice("torch" if backend == "torch" else "numba", "cpu", reason)
+    if device == "cpu":
+        return Choice("torch", "cpu", "asked for")
+    if not has_torch:
+        return Choice("numba", "cpu", f"a GPU is there, but torch is not installed: {INSTALL}")
+    return Choice("torch", "cuda", "asked for" if device == "cuda" else "a GPU is there")
+
+
+def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
+    """Return the kernels that `decide` names; imports torch where it is them.
+
+    Parameters
+    ----------
+    config : CompactConfig
+        ``--run.backend`` and ``--device`` are read.
+    has_gpu : bool
+        Whether this worker has a GPU.
+
+    Raises
+    ------
+    ConfigError
+        As `decide`.
+    """
+    choice = decide(config, has_gpu=has_gpu)
+    if choice.name == "numba":
+        return NUMBA
+    from pipeline.masks import torch_backend
+
+    names = ("group_masks", "union", "vote")
+    bound = (functools.partial(getattr(torch_backend, n), device=choice.device) for n in names)
+    return Kernels(choice.name, choice.device, *bound)

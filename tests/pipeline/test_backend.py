@@ -1,0 +1,106 @@
+"""The choice of kernels, and that it changes no byte of a unit's tables."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import backend
+from pipeline.config import CompactConfig, DedupConfig, RunConfig
+from pipeline.errors import ConfigError
+from pipeline.records import UnitRecord
+from pipeline.unit import compact_unit
+from schemas.rejects import rejects_schema
+from tests import model
+from tests.instances import to_instances
+from tests.pipeline.test_unit import POLICIES, model_rows, no_payloads
+
+Backend = Literal["auto", "numba", "torch"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def config(name: Backend = "auto", device: Device = "auto", **dedup: Any) -> CompactConfig:
+    return CompactConfig(
+        inputs=("x",),
+        output="y",
+        run=RunConfig(backend=name),
+        device=device,
+        dedup=DedupConfig(**dedup),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "has_gpu", "expected"),
+    [
+        ("auto", "auto", False, ("numba", "cpu")),
+        ("auto", "auto", True, ("torch", "cuda")),
+        ("auto", "cpu", True, ("numba", "cpu")),
+        ("auto", "cuda", True, ("torch", "cuda")),
+        ("numba", "auto", True, ("numba", "cpu")),
+        ("numba", "cpu", True, ("numba", "cpu")),
+        ("torch", "auto", False, ("torch", "cpu")),
+        ("torch", "auto", True, ("torch", "cuda")),
+        ("torch", "cpu", True, ("torch", "cpu")),
+        ("torch", "cuda", True, ("torch", "cuda")),
+    ],
+)
+def test_choices(name: Backend, device: Device, has_gpu: bool, expected: tuple[str, str]) -> None:
+    choice = backend.decide(config(name, device), has_gpu=has_gpu)
+    assert choice[:2] == expected
+    assert choice.reason
+    kernels = backend.choose(config(name, device), has_gpu=has_gpu)
+    assert (kernels.name, kernels.device) == expected
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--device cuda: expected a GPU"):
+        backend.decide(config(device="cuda"), has_gpu=False)
+    with pytest.raises(ConfigError, match="beside --run"):
+        config("numba", "cuda")
+
+
+def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        assert name == "torch"
+
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    for name, device in (("torch", "auto"), ("torch", "cpu"), ("auto", "cuda")):
+        with pytest.raises(ConfigError, match=r"pip install 'maskpress\[gpu\]'"):
+            backend.decide(config(name, device), has_gpu=True)
+    choice = backend.decide(config(), has_gpu=True)
+    assert choice[:2] == ("numba", "cpu")
+    assert "maskpress[gpu]" in choice.reason
+    assert backend.choose(config(), has_gpu=False) is backend.NUMBA
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+@settings(max_examples=8)
+@given(rows=model_rows(), threshold=st.sampled_from([0.3, 0.5, 0.8, 1.0]))
+def test_tables_are_the_same(
+    policy: dict[str, Any], rows: list[model.Row], threshold: float
+) -> None:
+    across = {"source_column": "origin"} if policy.get("across") else {}
+    settings = config("torch", "cpu", threshold=threshold, **policy, **across)
+    instances = to_instances(rows, "origin")
+    results = [
+        compact_unit(
+            instances,
+            rejects_schema().empty_table(),
+            UnitRecord(0, "run"),
+            settings,
+            1.0,
+            no_payloads,
+            kernels,
+        )
+        for kernels in (backend.NUMBA, backend.choose(settings, has_gpu=False))
+    ]
+    ours, theirs = results
+    assert ours.compacted.equals(theirs.compacted)
+    assert ours.lineage.equals(theirs.lineage)
+    assert ours.rejects.equals(theirs.rejects)
+    assert [result.record.numbers.get("backend.torch.cpu") for result in results] == [None, 1]
+    assert [result.record.numbers.get("backend.numba.cpu") for result in results] == [1, None]
