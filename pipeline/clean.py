@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.columns import from_strings, to_strings
+from pipeline.columns import from_strings, size_hw, to_strings
 from pipeline.config import CleanConfig
-from pipeline.dedup import size_hw
 from pipeline.masks import measure, merge, rle
 
 

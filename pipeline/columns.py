@@ -125,6 +125,12 @@ def from_ragged(values: pa.Array, offsets_N1: NDArray[np.int64]) -> pa.LargeList
     return pa.LargeListArray.from_arrays(pa.array(offsets_N1, pa.int64()), values)
 
 
+def size_hw(table: pa.Table) -> NDArray[np.int32]:
+    """Return the image sizes of rows with ``height`` and ``width``, int32 (N, 2)."""
+    height_N, width_N = (one_chunk(table[name]).to_numpy() for name in ("height", "width"))
+    return np.stack([height_N, width_N], axis=1).astype(np.int32)
+
+
 def _raw_offsets(array: pa.Array) -> NDArray[Any]:
     """Offsets of a (sliced) array as its buffer has them; one 0 where Arrow leaves them out."""
     buffer = array.buffers()[1]

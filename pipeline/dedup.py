@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.arrow import pc
 from pipeline.backend import NUMBA, Kernels
-from pipeline.columns import to_strings
+from pipeline.columns import size_hw, to_strings
 from pipeline.config import CompactConfig, DedupConfig
 from pipeline.masks.group import Grouping
 from pipeline.order import OrderedRows, source_names
@@ -101,11 +101,6 @@ def group_rows(
         overlap=config.overlap,
         group=config.group,
     )
-
-
-def size_hw(table: pa.Table) -> NDArray[np.int32]:
-    """Return the image sizes of the rows, int32 (N, 2)."""
-    return np.stack([table["height"].to_numpy(), table["width"].to_numpy()], axis=1)
 
 
 def category_codes(category_id: pa.ChunkedArray, *, is_on: bool) -> NDArray[np.int64]:

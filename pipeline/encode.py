@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.arrow import pc
 from pipeline.backend import NUMBA, Kernels
-from pipeline.columns import from_strings, to_strings
-from pipeline.config import CompactConfig, EncodeConfig
-from pipeline.dedup import Deduplicated, size_hw
-from pipeline.masks import contour, measure, polygon, rle
-from pipeline.masks.batch import CocoStrings, MaskBatch
+from pipeline.columns import from_strings, size_hw, to_strings
+from pipeline.config import CompactConfig
+from pipeline.dedup import Deduplicated
+from pipeline.masks import measure, rle
+from pipeline.masks.batch import MaskBatch
+from pipeline.stored import store_masks
 from schemas.compacted import compacted_schema
 from schemas.instances import FIXED_COLUMNS
 
@@ -34,27 +32,6 @@ _COPIED = (
     "source",
     "source_row",
 )
-
-
-class StoredMasks(NamedTuple):
-    """The masks of the kept rows as they are written.
-
-    Attributes
-    ----------
-    columns : dict of str to pa.Array
-        ``encoding``, ``counts``, ``crack`` and ``polygon``.
-    bbox_xywh_M4 : int32 (M, 4)
-        Tight box of each stored mask.
-    area_M : int64 (M,)
-        Pixels of each stored mask.
-    fidelity_M : float64 (M,)
-        IoU of each stored mask with the mask it stands for.
-    """
-
-    columns: dict[str, pa.Array]
-    bbox_xywh_M4: NDArray[np.int32]
-    area_M: NDArray[np.int64]
-    fidelity_M: NDArray[np.float64]
 
 
 def compacted_table(
@@ -137,80 +114,6 @@ def _merge_groups(
         return kernels.union(batch, offsets_G1, np.arange(len(member_R)))
     needed_G = np.ceil(config.dedup.vote_fraction * sizes_G).astype(np.int64)
     return kernels.vote(batch, offsets_G1, np.arange(len(member_R)), needed_G)
-
-
-def store_masks(counts: pa.Array, kept: pa.Table, config: EncodeConfig) -> StoredMasks:
-    """Encode masks; a polygon that cannot hold the floor, or is no smaller, becomes crack code.
-
-    Parameters
-    ----------
-    counts : pa.Array
-        Canonical COCO strings, large_binary (M,).
-    kept : pa.Table
-        Their rows: height and width are read.
-    config : EncodeConfig
-        Which encoding, and the floor of its fidelity.
-    """
-    strings = to_strings(counts)
-    facts = rle.inspect_coco(strings, size_hw(kept))
-    bbox_M4, area_M = facts.bbox_xywh_N4, facts.area_N
-    nulls = pa.nulls(len(area_M), pa.binary())
-    columns: dict[str, pa.Array] = {"counts": nulls, "crack": nulls, "polygon": nulls}
-    if config.encoding == "rle":
-        columns |= {"encoding": pa.repeat("rle", len(area_M)), "counts": counts}
-        return StoredMasks(columns, bbox_M4, area_M, np.ones(len(area_M)))
-    batch = rle.from_coco(strings, size_hw(kept))
-    crack = contour.encode_crack(batch)
-    if config.encoding == "crack":
-        columns |= {
-            "encoding": pa.repeat("crack", len(area_M)),
-            "crack": from_strings(CocoStrings(*crack)),
-        }
-        return StoredMasks(columns, bbox_M4, area_M, np.ones(len(area_M)))
-    return _polygons(batch, crack, bbox_M4, area_M, config)
-
-
-def _polygons(
-    batch: MaskBatch,
-    crack: contour.CrackBatch,
-    bbox_M4: NDArray[np.int32],
-    area_M: NDArray[np.int64],
-    config: EncodeConfig,
-) -> StoredMasks:
-    coded = polygon.encode_polygon(
-        batch, config.fidelity, config.epsilon, max_bytes_N=np.diff(crack.offsets_N1) - 1
-    )
-    is_polygon_M = coded.is_encoded_N
-    drawn = polygon.decode_polygon(coded.bytes_B, coded.offsets_N1, batch.size_hw_N2)
-    drawn_bbox_M4, drawn_area_M = measure.bbox_xywh(drawn), measure.area(drawn)
-    nulls = pa.nulls(len(area_M), pa.binary())
-    columns = {
-        "encoding": _labels(is_polygon_M, "polygon", "crack"),
-        "counts": nulls,
-        "crack": _masked(_column(crack), is_polygon_M),
-        "polygon": _masked(
-            from_strings(CocoStrings(coded.bytes_B, coded.offsets_N1)), ~is_polygon_M
-        ),
-    }
-    return StoredMasks(
-        columns,
-        np.where(is_polygon_M[:, None], drawn_bbox_M4, bbox_M4),
-        np.where(is_polygon_M, drawn_area_M, area_M),
-        np.where(is_polygon_M, coded.fidelity_N, 1.0),
-    )
-
-
-def _labels(is_first_M: NDArray[np.bool_], first: str, second: str) -> pa.Array:
-    codes = pa.array(np.where(is_first_M, 0, 1).astype(np.int32))
-    return pa.DictionaryArray.from_arrays(codes, pa.array([first, second])).cast(pa.string())
-
-
-def _column(coded: contour.CrackBatch | polygon.PolygonBatch) -> pa.Array:
-    return from_strings(CocoStrings(coded.bytes_B, coded.offsets_N1))
-
-
-def _masked(values: pa.Array, is_null_M: NDArray[np.bool_]) -> pa.Array:
-    return pc.if_else(pa.array(is_null_M), pa.nulls(len(values), values.type), values)
 
 
 def members(result: Deduplicated) -> NDArray[np.int64]:

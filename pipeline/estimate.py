@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import dedup
-from pipeline.columns import to_strings
+from pipeline.columns import size_hw, to_strings
 from pipeline.config import CompactConfig, DedupConfig
-from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix, size_hw
+from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix
 from pipeline.encode import merged_masks
 from pipeline.masks import contour, overlap, rle, rows
 from pipeline.order import OrderedRows, take_rows

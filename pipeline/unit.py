@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline import clean, dedup, encode, estimate, measures, samples
 from pipeline.arrow import pc
 from pipeline.backend import NUMBA, Kernels
+from pipeline.columns import size_hw
 from pipeline.config import CompactConfig
 from pipeline.order import OrderedRows, order_rows, take_rows
 from pipeline.records import SourceCounts, UnitRecord
@@ -101,7 +102,7 @@ def split_sizes(rows: OrderedRows, payloads: Payloads) -> tuple[OrderedRows, pa.
         The remaining rows, and REJECTS (code ``SIZE_MISMATCH``) of the others.
     """
     offsets_G1 = rows.image_offsets_G1
-    hw_N2 = dedup.size_hw(rows.table)
+    hw_N2 = size_hw(rows.table)
     sizes_G = np.diff(offsets_G1)
     first_N2 = np.repeat(hw_N2[offsets_G1[:-1]], sizes_G, axis=0)
     differs_N = (hw_N2 != first_N2).any(axis=1)
