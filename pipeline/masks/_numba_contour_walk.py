@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.masks._contour_tables import FAST_SHIFT, KEY_ROOM
+from pipeline.masks._contour_tables import FAST_SHIFT, KEY_ROOM, MAX_PHRASE_SYMBOLS
 from pipeline.masks._jit import kernel
 from pipeline.masks._numba_contour import MAX_STEPS
 
@@ -139,8 +139,9 @@ def walk_ring(
             for k in range(8):
                 key_C[u64(n_keys + k)] = 2 * position + key_S256K[u64(KEY_ROOM * entry + k)]
             n_phrase_keys = facts >> 5 & 31
-            for k in range(8, n_phrase_keys):
-                key_C[u64(n_keys + k)] = 2 * position + key_S256K[u64(KEY_ROOM * entry + k)]
+            if n_phrase_keys > 8:
+                for k in range(8, MAX_PHRASE_SYMBOLS):
+                    key_C[u64(n_keys + k)] = 2 * position + key_S256K[u64(KEY_ROOM * entry + k)]
             n_keys += n_phrase_keys
             position += ((facts >> 21 & 63) - 32 << FAST_SHIFT) + (facts >> 27 & 63) - 32
         else:
