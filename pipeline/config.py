@@ -29,11 +29,22 @@ def _require(is_valid: bool, flag: str, expected: str, value: object) -> None:
 class ReadConfig:
     """How input files become instances."""
 
-    format: Literal["auto", "coco_results", "coco_lines", "coco_annotations", "parquet"] = "auto"
+    format: Literal[
+        "auto",
+        "coco_results",
+        "coco_lines",
+        "coco_annotations",
+        "parquet",
+        "parquet_images",
+        "compacted",
+    ] = "auto"
     """What the input files are; auto finds out from the content of each."""
 
     columns: dict[str, str] = field(default_factory=dict[str, str])
     """Parquet: our name -> the file's column, where they differ, e.g. {"image_id": "img"}."""
+
+    drop: tuple[str, ...] = ()
+    """Parquet: columns that are left out as if the file did not have them."""
 
     id_mode: Literal["auto", "int", "string"] = "auto"
     """Type of image_id in the output; auto takes the first input's and refuses a mix."""

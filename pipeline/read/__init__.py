@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import ReadConfig
-from pipeline.read import coco_annotations, coco_lines, coco_results, parquet
+from pipeline.read import (
+    coco_annotations,
+    coco_lines,
+    coco_results,
+    compacted,
+    parquet,
+    parquet_images,
+)
 from pipeline.read.detect import sniff
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.storage import InputFile
@@ -18,7 +25,8 @@ __all__ = ["FORMATS", "FileScan", "ReadResult", "Slice", "SourceContext", "paylo
 __all__ += ["scan", "sniff"]
 
 _READERS = {
-    reader.FORMAT: reader for reader in (coco_results, coco_lines, coco_annotations, parquet)
+    reader.FORMAT: reader
+    for reader in (coco_results, coco_lines, coco_annotations, parquet, parquet_images, compacted)
 }
 
 FORMATS = tuple(_READERS)
@@ -49,7 +57,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
     SchemaError
         If it is of no known format, or has no masks, or ids of no usable type.
     """
-    found = sniff(file) if config.format == "auto" else config.format
+    found = sniff(file, config) if config.format == "auto" else config.format
     return _READERS[found].scan(file, config, unit_bytes)
 
 

@@ -7,10 +7,15 @@ from typing import Any
 import msgspec
 
 from pipeline import storage
+from pipeline.config import ReadConfig
 from pipeline.errors import InputError, SchemaError
 from pipeline.read.coco_annotations import take_key
+from pipeline.read.compacted import is_compacted
 from pipeline.read.json_faults import show
 from pipeline.read.json_stream import JsonWindow
+from pipeline.read.parquet_bounds import check_footer
+from pipeline.read.parquet_file import open_parquet
+from pipeline.read.parquet_images import is_row_per_image
 from pipeline.read.text import open_window, text_file
 from pipeline.storage import InputFile
 
@@ -20,13 +25,15 @@ _ROW_KEYS = ("image_id", "category_id", "segmentation", "score", "bbox")
 _COCO_KEYS = ("annotations", "images", "categories", "info", "licenses")
 
 
-def sniff(file: InputFile) -> str:
+def sniff(file: InputFile, config: ReadConfig) -> str:
     """Return the format of a file: a name of `pipeline.read.FORMATS`.
 
     Parameters
     ----------
     file : InputFile
-        Its first bytes, or for JSON its first row or keys, are read.
+        Of Parquet the footer, of JSON the first row or the keys are read.
+    config : ReadConfig
+        Names of columns.
 
     Raises
     ------
@@ -36,7 +43,7 @@ def sniff(file: InputFile) -> str:
         If it is JSON of another shape.
     """
     if storage.read_bytes(file.uri, 0, 4) in _PARQUET_MAGIC:
-        return "parquet"
+        return _sniff_parquet(file, config)
     with open_window(text_file(file), _SNIFF_BYTES) as window:
         first = window.peek()
         if first == b"[":
@@ -50,6 +57,15 @@ def sniff(file: InputFile) -> str:
             f"{show(window.text[window.place : window.place + 24])}; give predictions or "
             "annotations with masks"
         )
+
+
+def _sniff_parquet(file: InputFile, config: ReadConfig) -> str:
+    check_footer(file.uri, file.file_bytes)
+    with open_parquet(file.uri) as parquet:
+        schema = parquet.schema_arrow
+    if is_compacted(schema):
+        return "compacted"
+    return "parquet_images" if is_row_per_image(schema, config.columns) else "parquet"
 
 
 def _sniff_array(window: JsonWindow) -> str:

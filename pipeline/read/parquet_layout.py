@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.columns import is_list, is_ragged_binary
+from pipeline.config import ReadConfig
 from pipeline.errors import ConfigError, SchemaError
 from pipeline.read.parquet_types import refuse_equal_names, storable_type
 from schemas.compacted import COMPACTED_COLUMNS
@@ -23,31 +24,37 @@ _BOX_FIELDS = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
 
 
 class Layout(NamedTuple):
-    """Where things are in a Parquet file with a row per instance.
+    """Where things are in a table with a row per instance, and in its Parquet file.
 
     Attributes
     ----------
     columns : dict of str to str
-        Our name -> the file's, for the columns that are there.
+        Our name -> the table's, for the columns that are there.
     mask_form : str
         ``"strings"``, ``"counts"`` or ``"polygons"``.
     id_type : str
         ``"int"`` or ``"string"``.
     extras : pa.Schema
         Columns that are carried through, with the types they get.
+    file_columns : list of str
+        Columns of the file that are read for it.
+    category_at : tuple of str or None
+        Column of the file that holds the categories, and the field inside it or "".
+    count_at : tuple of str or None
+        Likewise a column whose lists hold a value per instance; None where a
+        row is an instance.
     """
 
     columns: dict[str, str]
     mask_form: str
     id_type: str
     extras: pa.Schema
+    file_columns: list[str]
+    category_at: tuple[str, str] | None
+    count_at: tuple[str, str] | None = None
 
-    def needed(self) -> list[str]:
-        """Return the file's columns that are read."""
-        return [*self.columns.values(), *self.extras.names]
 
-
-def find_layout(uri: str, schema: pa.Schema, names: dict[str, str], id_mode: str) -> Layout:
+def find_layout(uri: str, schema: pa.Schema, config: ReadConfig) -> Layout:
     """Decide which column holds what.
 
     Parameters
@@ -56,26 +63,28 @@ def find_layout(uri: str, schema: pa.Schema, names: dict[str, str], id_mode: str
         The file, for messages.
     schema : pa.Schema
         Its columns; no extension types.
-    names : dict
-        ``--read.columns``.
-    id_mode : str
-        ``--read.id_mode``.
+    config : ReadConfig
+        Which columns have other names, which are left out, how ids are read.
 
     Raises
     ------
     ConfigError
-        If `names` has a name that is none of ours.
+        If ``--read.columns`` has a name that is none of ours.
     SchemaError
         If a column is missing, or of a type that cannot be read.
     """
-    columns = _match(uri, schema, names)
+    schema = pa.schema([field for field in schema if field.name not in config.drop])
+    columns = _match(uri, schema, config.columns)
     types = {ours: schema.field(theirs).type for ours, theirs in columns.items()}
     if "image_id" not in columns:
         raise _missing(uri, "image_id", schema)
-    id_type = _id_type(uri, columns["image_id"], types["image_id"], id_mode)
+    id_type = _id_type(uri, columns["image_id"], types["image_id"], config.id_mode)
     mask_form = _mask_form(uri, columns, types, schema)
     _check_types(uri, columns, types)
-    return Layout(columns, mask_form, id_type, _extras(uri, schema, columns))
+    extras = _extras(uri, schema, columns)
+    file_columns = [*columns.values(), *extras.names]
+    category_at = (columns["category_id"], "") if "category_id" in columns else None
+    return Layout(columns, mask_form, id_type, extras, file_columns, category_at)
 
 
 def field_types(dtype: Any) -> dict[str, pa.DataType]:
@@ -133,7 +142,7 @@ def _mask_form(
     if len(holders) == 2:
         raise SchemaError(
             f"{uri}: expected masks in one column, got {columns['segmentation']!a} and "
-            f"{columns['counts']!a}; drop one of them"
+            f"{columns['counts']!a}; leave one of them out with --read.drop"
         )
     dtype: Any = types[holders[0]]
     inner = field_types(dtype)
@@ -227,7 +236,7 @@ def _extras(uri: str, schema: pa.Schema, columns: dict[str, str]) -> pa.Schema:
         if field.name.lower() in ours:
             raise SchemaError(
                 f"{uri}: column {field.name!a}: expected extra columns by names that the output "
-                "does not use itself; rename or drop it"
+                "does not use itself; rename it, or leave it out with --read.drop"
             )
         fields.append(pa.field(field.name, storable_type(uri, field.name, field.type)))
     return pa.schema(fields)

@@ -85,7 +85,7 @@ def refuse_equal_names(uri: str, names: Iterable[str], what: str) -> None:
         if other is not name:
             raise SchemaError(
                 f"{uri}: expected {what} that differ by more than case, got {other!a} and "
-                f"{name!a}; rename or drop one of them"
+                f"{name!a}; rename one of them, or leave it out with --read.drop"
             )
 
 
@@ -106,7 +106,7 @@ def _nested_type(uri: str, path: str, dtype: Any) -> pa.DataType:
     raise SchemaError(
         f"{uri}: column {path!a}: expected a type that Delta tables can hold, got {dtype}; cast it "
         "before (nanoseconds to microseconds, uint64 to int64 or decimal, times and durations to "
-        "integers, maps to lists of structs) or drop the column"
+        "integers, maps to lists of structs), or leave it out with --read.drop"
     )
 
 

@@ -56,6 +56,10 @@ class SourceContext(msgspec.Struct, frozen=True):
         Size of the file.
     tag : str
         Names its content, as in the inventory.
+    columns : dict of str to str
+        ``--read.columns``.
+    drop : tuple of str
+        ``--read.drop``.
     """
 
     extras: bytes = b""
@@ -64,6 +68,8 @@ class SourceContext(msgspec.Struct, frozen=True):
     compression: str = ""
     file_bytes: int = 0
     tag: str = ""
+    columns: dict[str, str] = {}
+    drop: tuple[str, ...] = ()
 
 
 class FileScan(msgspec.Struct, frozen=True):

@@ -206,20 +206,23 @@ def _is_swapped(
 ) -> NDArray[np.bool_]:
     """Return whether a row's box says that its size is [width, height].
 
-    It does where the box leaves the image as stated, and the same runs read
-    with height and width exchanged have that box, to 2 px on every side.
+    It does where the box leaves the image as stated, fits it with height and
+    width exchanged, and the same runs read so have that box: to 2 px on every
+    side, and to a twentieth of the larger side of a small one.
     """
     box_N4 = np.where(raw.has_bbox_N[:, None], raw.bbox_xywh_N4, 0.0)
     far_N2 = box_N4[:, :2] + box_N4[:, 2:]
     leaves_N = (far_N2 > size_hw_N2[:, ::-1] + 1.0).any(axis=1)
+    leaves_N &= (far_N2 <= size_hw_N2 + 1.0).all(axis=1)
     is_asked_N = leaves_N & is_good_N & (raw.mask_kind_N != POLYGON_MASK)
     is_swapped_N = np.zeros(len(is_asked_N), np.bool_)
     if is_asked_N.any():
         asked_M = np.flatnonzero(is_asked_N)
         tight_M4 = masks.boxes_if_swapped(asked_M, size_hw_N2).astype(np.float64)
+        slack_M = np.minimum(2.0, 0.05 * tight_M4[:, 2:].max(axis=1))
         tight_M4[:, 2:] += tight_M4[:, :2]
         corners_M4 = np.hstack([box_N4[asked_M, :2], far_N2[asked_M]])
-        is_swapped_N[asked_M] = (np.abs(tight_M4 - corners_M4) <= 2.0).all(axis=1)
+        is_swapped_N[asked_M] = np.abs(tight_M4 - corners_M4).max(axis=1) <= slack_M
     return is_swapped_N
 
 

@@ -19,7 +19,7 @@ SURFACE = """
 --encode.encoding --encode.epsilon --encode.fidelity
 --filter.min_area --filter.min_score
 --gate.max_merged_fraction --gate.min_mean_iou
---read.columns --read.format --read.id_mode --read.max_reject_fraction
+--read.columns --read.drop --read.format --read.id_mode --read.max_reject_fraction
 --run.backend --run.resume --run.shared_path --run.unit_bytes --run.workers
 --write.compression_level --write.row_group_rows
 """
