@@ -51,7 +51,7 @@ def main() -> None:
     arguments = _parse()
     measure.use_one_thread("benchmarks.dedup")
     pa.set_cpu_count(1)
-    console = Console(width=110)
+    console = Console(width=130)
     result: Result = {"machine": measure.machine(), "threshold": THRESHOLD}
     if arguments.workload == "huge":
         result |= {"workload": {"kind": "huge"}, "huge": huge(arguments.repeat, arguments.seed)}
