@@ -11,17 +11,18 @@ import hashlib
 import time
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import runs, storage
 from pipeline.arrow import pc
-from pipeline.config import FORMAT_VERSION, WriteConfig
+from pipeline.config import FORMAT_VERSION, CompactConfig, WriteConfig
 from pipeline.errors import StorageError
 from pipeline.records import DataFile, UnitRecord
 from schemas.compacted import MASK_COLUMNS
-from schemas.metadata import FORMAT_KEY
+from schemas.metadata import CONFIG_KEY, FORMAT_KEY
 
 STATISTICS = ("image_id", "category_id", "score")
 """Columns with statistics in the footers and in the Delta log, where a table has them."""
@@ -39,7 +40,7 @@ def file_name(unit: int, run_id: str) -> str:
 
 
 def write_unit(
-    output: str, tables: dict[str, pa.Table], record: UnitRecord, config: WriteConfig
+    output: str, tables: dict[str, pa.Table], record: UnitRecord, config: CompactConfig
 ) -> UnitRecord:
     """Write a unit's tables and then its record.
 
@@ -51,8 +52,8 @@ def write_unit(
         By table name; a table without rows leaves no file.
     record : UnitRecord
         What is known of the unit so far.
-    config : WriteConfig
-        Compression and row groups.
+    config : CompactConfig
+        `write` sets compression and row groups; all that decides rows goes into the footers.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def write_unit(
 
 
 def write_table(
-    output: str, name: str, table: pa.Table, record: UnitRecord, config: WriteConfig
+    output: str, name: str, table: pa.Table, record: UnitRecord, config: CompactConfig
 ) -> DataFile:
     """Write one Parquet file and check that the store has all of it."""
     data = parquet_bytes(table, config)
@@ -99,12 +100,15 @@ def write_table(
     )
 
 
-def parquet_bytes(table: pa.Table, config: WriteConfig) -> pa.Buffer:
+def parquet_bytes(table: pa.Table, config: CompactConfig) -> pa.Buffer:
     """Return a table as a Parquet file; row groups hold whole images."""
-    table = table.replace_schema_metadata({FORMAT_KEY: FORMAT_VERSION})
+    settings = msgspec.json.encode(config.decisive(), order="sorted")
+    table = table.replace_schema_metadata({FORMAT_KEY: FORMAT_VERSION, CONFIG_KEY: settings})
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, **writer_options(table.schema, config)) as writer:
-        for start, stop in row_groups(table, config.row_group_rows):
+    with pq.ParquetWriter(
+        sink, table.schema, **writer_options(table.schema, config.write)
+    ) as writer:
+        for start, stop in row_groups(table, config.write.row_group_rows):
             writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
     return sink.getvalue()
 

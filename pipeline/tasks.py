@@ -236,7 +236,7 @@ def write_units(table: pa.Table, context: UnitContext) -> Iterator[pa.Table]:
         tables = {
             name: from_ipc(cell(table, name, n)) for name in ("compacted", "lineage", "rejects")
         }
-        record = sink.write_unit(context.output, tables, record, context.config.write)
+        record = sink.write_unit(context.output, tables, record, context.config)
         yield message([{"notes": msgspec.json.encode(record)}], ("notes",))
 
 

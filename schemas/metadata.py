@@ -7,6 +7,9 @@ import pyarrow as pa
 FORMAT_KEY = "maskpress.format"
 """Key, in table properties and Parquet footers, that marks a table as ours; holds the version."""
 
+CONFIG_KEY = "maskpress.config"
+"""Key, in Parquet footers, of the settings that decided the rows, as JSON."""
+
 IMAGE_ID_TYPES: dict[str, pa.DataType] = {"int": pa.int64(), "string": pa.string()}
 """The two types of image_id; a table has one of them, for ever."""
 

@@ -12,10 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import sink, storage
-from pipeline.config import FORMAT_VERSION, WriteConfig
+from pipeline.config import FORMAT_VERSION, CompactConfig, WriteConfig
 from pipeline.errors import StorageError
 from pipeline.records import UnitRecord
 from schemas.compacted import compacted_schema
+
+
+def config(**write: int) -> CompactConfig:
+    return CompactConfig(inputs=("x",), output="y", write=WriteConfig(**write))
 
 
 def compacted(image_ids: list[int]) -> pa.Table:
@@ -47,7 +51,7 @@ def test_files_and_record_are_written_and_read_back(tmp_path: Path) -> None:
         f"file://{tmp_path}",
         {"compacted": table, "lineage": empty},
         UnitRecord(3, "abc"),
-        WriteConfig(),
+        config(),
     )
     (file,) = record.files
     assert (file.table, file.name, file.rows) == ("compacted", "part-00003-abc.parquet", 4)
@@ -65,16 +69,18 @@ def test_files_and_record_are_written_and_read_back(tmp_path: Path) -> None:
 
 def test_same_rows_give_the_same_bytes() -> None:
     table = compacted(list(range(50)))
-    first = sink.parquet_bytes(table, WriteConfig())
-    again = sink.parquet_bytes(pa.concat_tables([table.slice(0, 7), table.slice(7)]), WriteConfig())
+    first = sink.parquet_bytes(table, config())
+    again = sink.parquet_bytes(pa.concat_tables([table.slice(0, 7), table.slice(7)]), config())
     assert first.equals(again)
 
 
 def test_settings_of_the_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    path.write_bytes(sink.parquet_bytes(compacted([1, 2, 3]), WriteConfig(compression_level=5)))
+    path.write_bytes(sink.parquet_bytes(compacted([1, 2, 3]), config(compression_level=5)))
     file = pq.ParquetFile(path)
-    assert file.schema_arrow.metadata[b"maskpress.format"] == FORMAT_VERSION.encode()
+    metadata = file.schema_arrow.metadata
+    assert metadata[b"maskpress.format"] == FORMAT_VERSION.encode()
+    assert msgspec.json.decode(metadata[b"maskpress.config"])["dedup"]["threshold"] == 0.8
     group = file.metadata.row_group(0)
     columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
     assert "DELTA_LENGTH_BYTE_ARRAY" in columns["counts"].encodings
@@ -107,5 +113,5 @@ def test_short_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(storage, "write_bytes", cut)
     with pytest.raises(StorageError, match=r"expected \d+ bytes after writing, found \d+"):
         sink.write_unit(
-            f"file://{tmp_path}", {"compacted": compacted([1])}, UnitRecord(0, "r"), WriteConfig()
+            f"file://{tmp_path}", {"compacted": compacted([1])}, UnitRecord(0, "r"), config()
         )
