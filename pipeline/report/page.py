@@ -21,7 +21,7 @@ from pipeline.report.pictures import Picture, picture
 
 FOLDER = Path(__file__).resolve().parent
 
-MAX_ROWS = 60
+MAX_ROWS = 25
 """Rows of a table by category or by source; report.json has all."""
 
 
@@ -64,6 +64,7 @@ def make_page(document: dict[str, Any], samples: Sequence[GroupSample]) -> str:
         group_chart=group_chart(document),
         fidelity_chart=fidelity_chart(document),
         encodings=encoding_bars(document),
+        knobs=choice_bars(document),
         stages=stage_bars(document),
         kinds=[(kind, shown) for kind in _KINDS if (shown := _pictures(samples, kind[0]))],
         categories=list(document["categories"].items())[:MAX_ROWS],
@@ -100,13 +101,13 @@ def waterfall(document: dict[str, Any]) -> list[Bar]:
     kept = masks - sizes["filtered_masks"] - sizes["merged_masks"]
     after = sizes["output_files"].get("compacted", 0)
     levels = (
-        ("Input files", sizes["input_files"], "total", f"{document['files']['input']:,} files"),
+        ("Input files", sizes["input_files"], "total", _files(document["files"]["input"])),
         ("Masks as COCO strings", masks, "step", "text, boxes and other fields left behind"),
         ("Filters", masks - sizes["filtered_masks"], "step", "masks of filtered rows"),
         ("Dedup", kept, "step", "masks of merged rows"),
         ("Merging and encoding", stored, "step", "what is kept, as it is encoded"),
         ("Parquet", after, "step", "compressed, with all other columns"),
-        ("Table compacted", after, "total", f"{document['files']['compacted']:,} files"),
+        ("Table compacted", after, "total", _files(document["files"]["compacted"])),
     )
     most = max(level for _, level, _, _ in levels) or 1
     bars: list[Bar] = []
@@ -214,6 +215,22 @@ def encoding_bars(document: dict[str, Any]) -> list[Bar]:
     ]
 
 
+def choice_bars(document: dict[str, Any]) -> list[Bar]:
+    """Return what the present settings and their neighbours merge on the sampled images."""
+    estimate = document["estimate"]
+    whole = estimate["sample_rows"] or 1
+    merged = estimate["merged"]
+    bars = [Bar("present settings", f"{merged:,} merged", 0, merged / whole, "main")]
+    about = "about " if estimate["is_estimate"] else ""
+    for choice in estimate["choices"].values():
+        more = choice["more_rows_merged"]
+        change = f"{abs(more):,} rows {'fewer' if more < 0 else 'more'}"
+        text = f"{choice['merged']:,} merged"
+        share = choice["merged"] / whole
+        bars.append(Bar(choice["flag"], text, 0, share, "other", f"all images: {about}{change}"))
+    return bars
+
+
 def stage_bars(document: dict[str, Any]) -> list[Bar]:
     """Return where the time went, on the driver and summed over workers."""
     bars: list[Bar] = []
@@ -251,6 +268,10 @@ def _unit_columns(counts: Sequence[int]) -> list[Column]:
     ]
     columns[-1] = columns[-1]._replace(label="1.0")
     return columns
+
+
+def _files(n: int) -> str:
+    return "1 file" if n == 1 else f"{n:,} files"
 
 
 def _count(value: float) -> str:

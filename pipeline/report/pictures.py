@@ -44,8 +44,9 @@ def picture(group: GroupSample) -> Picture:
     for n, member in enumerate(group.members):
         kind = f"c{n % COLOURS}"
         what = "also kept" if is_pair else "merged"
-        facts = _facts(member.score, member.category_id, member.iou)
-        legend.append(LegendRow(kind, f"{what}: row {member.source_row}", facts))
+        is_other = member.category_id != group.category_id
+        facts = _facts(member.score, member.category_id if is_other else None, member.iou)
+        legend.append(LegendRow(kind, f"{what}, row {member.source_row}", facts))
         if member.counts:
             drawn.append((kind, member.counts))
     n_more = group.n_members - len(group.members)
@@ -68,7 +69,7 @@ def _facts(score: float | None, category_id: int | None, iou: float | None) -> s
     parts = [] if iou is None else [f"IoU {iou:.3f}"]
     parts += [] if score is None else [f"score {score:.3f}"]
     parts += [] if category_id is None else [f"category {category_id}"]
-    return ", ".join(parts)
+    return " · ".join(parts)
 
 
 def _svg(drawn: list[tuple[str, str]], height: int, width: int) -> Markup:

@@ -11,11 +11,11 @@ import pytest
 
 from pipeline import estimate, measures
 from pipeline.config import CompactConfig, DedupConfig, EncodeConfig, FilterConfig
-from pipeline.records import CategoryCounts, UnitRecord
-from pipeline.unit import UnitResult, compact_unit
-from schemas.rejects import rejects_schema
-from tests import model, oracle
+from pipeline.records import CategoryCounts
+from pipeline.unit import UnitResult
+from tests import model
 from tests.instances import to_instances
+from tests.scene import compact, rectangles
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -26,46 +26,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def scene(n_images: int = 12, seed: int = 0) -> list[model.Row]:
-    """Rectangles, each with a few shifted copies, in two categories and none."""
-    rng = np.random.default_rng(seed)
-    rows: list[model.Row] = []
-    for image_id in range(n_images):
-        for _ in range(5):
-            y, x = rng.integers(0, 16, 2)
-            h, w = rng.integers(2, 14, 2)
-            for _ in range(int(rng.integers(1, 5))):
-                mask = np.zeros((30, 32), bool)
-                dy, dx = rng.integers(0, 3, 2)
-                mask[y + dy : y + dy + h, x + dx : x + dx + w] = True
-                rows.append(
-                    model.Row(
-                        image_id=image_id,
-                        input_id=None,
-                        category_id=[1, 2, None][int(rng.integers(0, 3))],
-                        score=float(rng.random()),
-                        iscrowd=bool(rng.random() < 0.05),
-                        height=30,
-                        width=32,
-                        mask=oracle.encode(mask),
-                        source_row=len(rows),
-                    )
-                )
-    return rows
-
-
-def compact(rows: list[model.Row], fraction: float = 1.0, **steps: Any) -> UnitResult:
-    config = CompactConfig(inputs=("x",), output="y", **steps)
-    empty = rejects_schema().empty_table()
-    return compact_unit(
-        to_instances(rows), empty, UnitRecord(0, "run"), config, fraction, lambda uri, rows: []
-    )
-
-
 @pytest.fixture(scope="module", params=SETTINGS)
 def done(request: pytest.FixtureRequest) -> tuple[list[model.Row], UnitResult, CompactConfig]:
     steps = SETTINGS[request.param]
-    rows = scene()
+    rows = rectangles()
     return rows, compact(rows, **steps), CompactConfig(inputs=("x",), output="y", **steps)
 
 

@@ -1,0 +1,105 @@
+"""Rows with copies of known number, and the report of a unit made of them, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import report
+from pipeline.config import CompactConfig
+from pipeline.plan import Plan, ReadUnit
+from pipeline.read.slices import SourceContext
+from pipeline.records import SourceCounts, UnitRecord
+from pipeline.storage import InputFile
+from pipeline.unit import UnitResult, compact_unit
+from schemas.rejects import rejects_schema
+from tests import model, oracle
+from tests.instances import to_instances
+
+
+def rectangles(n_images: int = 12, seed: int = 0) -> list[model.Row]:
+    """Rectangles, each with a few shifted copies, in two categories and none."""
+    rng = np.random.default_rng(seed)
+    rows: list[model.Row] = []
+    for image_id in range(n_images):
+        for _ in range(5):
+            y, x = rng.integers(0, 16, 2)
+            h, w = rng.integers(2, 14, 2)
+            for _ in range(int(rng.integers(1, 5))):
+                mask = np.zeros((30, 32), bool)
+                dy, dx = rng.integers(0, 3, 2)
+                mask[y + dy : y + dy + h, x + dx : x + dx + w] = True
+                rows.append(
+                    model.Row(
+                        image_id=image_id,
+                        input_id=None,
+                        category_id=[1, 2, None][int(rng.integers(0, 3))],
+                        score=float(rng.random()),
+                        iscrowd=bool(rng.random() < 0.05),
+                        height=30,
+                        width=32,
+                        mask=oracle.encode(mask),
+                        source_row=len(rows),
+                    )
+                )
+    return rows
+
+
+def with_copies(rows: Sequence[model.Row], n_copies: int, shift: int = 1) -> list[model.Row]:
+    """Return the rows, each with copies of a lower score moved to the right by so many pixels.
+
+    A copy is a row of its own category, so that it can meet nothing but its original.
+    """
+    found: list[model.Row] = []
+    for place, row in enumerate(rows):
+        dense = row.dense()
+        for n in range(n_copies + 1):
+            moved = np.zeros_like(dense)
+            moved[:, n * shift :] = dense[:, : dense.shape[1] - n * shift]
+            found.append(
+                replace(
+                    row,
+                    mask=oracle.encode(moved),
+                    score=1.0 - 0.1 * n,
+                    category_id=place,
+                    input_id=None,
+                    source_row=len(found),
+                )
+            )
+    return found
+
+
+def compact(rows: Sequence[model.Row], fraction: float = 1.0, **steps: Any) -> UnitResult:
+    """Return what one unit of these rows gives."""
+    config = CompactConfig(inputs=("x",), output="y", **steps)
+    record = UnitRecord(0, "run")
+    for row in rows:
+        record.sources.setdefault(row.source, SourceCounts()).read += 1
+    empty = rejects_schema().empty_table()
+    return compact_unit(to_instances(rows), empty, record, config, fraction, lambda uri, rows: [])
+
+
+def make_report(rows: Sequence[model.Row], **steps: Any) -> tuple[dict[str, Any], UnitResult]:
+    """Return the report of a run of one unit."""
+    result = compact(rows, **steps)
+    config = CompactConfig(inputs=("x",), output="y", **steps)
+    sources = sorted({row.source for row in rows})
+    plan = Plan(
+        run_id="0123456789abcdef",
+        inventory=[InputFile(uri, 1000, "tag", "") for uri in sources],
+        formats=dict.fromkeys(sources, "coco_results"),
+        contexts={uri: SourceContext() for uri in sources},
+        id_type="int",
+        extras=pa.schema([]).serialize().to_pybytes(),
+        read_units=[ReadUnit(0, [])],
+        bounds=None,
+        n_rows=len(rows),
+        sample_fraction=1.0,
+    )
+    timer = report.Timer()
+    timer.done("execute")
+    return report.build(plan, [result.record], config, timer), result
