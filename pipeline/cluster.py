@@ -66,7 +66,11 @@ def start_local(**options: Any) -> None:
     for name, value in _KEEP_WORKERS.items():
         os.environ.setdefault(name, value)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    ray.init(address="local", include_dashboard=False, **quiet, **options)
+    try:
+        ray.init(address="local", include_dashboard=False, **quiet, **options)
+    except Exception:  # Ray gives its processes 30 s, too little on a loaded machine
+        ray.shutdown()
+        ray.init(address="local", include_dashboard=False, **quiet, **options)
 
 
 def pool_size(config: CompactConfig) -> PoolSize:

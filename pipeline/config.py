@@ -16,6 +16,8 @@ from pipeline.errors import ConfigError
 FORMAT_VERSION = "0"
 """Version of the on-disk format; frozen at 1."""
 
+Encoding = Literal["rle", "crack", "polygon"]
+
 KERNEL_VERSION = 1
 """Raised whenever a decision or a stored byte of the kernels changes."""
 
@@ -23,6 +25,9 @@ KERNEL_VERSION = 1
 def _require(is_valid: bool, flag: str, expected: str, value: object) -> None:
     if not is_valid:
         raise ConfigError(f"--{flag}: expected {expected}, got {value!r}")
+
+
+_REPAIRS = ("rle_tail", "rle_escape", "poly_box", "poly_wrap", "poly_text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,15 @@ class ReadConfig:
     id_mode: Literal["auto", "int", "string"] = "auto"
     """Type of image_id in the output; auto takes the first input's and refuses a mix."""
 
+    on_invalid: Literal["reject", "fail", "repair"] = "reject"
+    """Rows that cannot be used: reject them, fail at the first, or try --read.repair before."""
+
+    repair: tuple[str, ...] = ()
+    """Repairs to try: rle_tail, rle_escape, poly_box, poly_wrap, poly_text (docs/format.md)."""
+
+    skip_bad_files: bool = False
+    """Leave out files that cannot be read, list them in the report, exit with 3."""
+
     max_reject_fraction: float = 0.01
     """Above 100 rejects, the share of rows read that may be rejected before the run stops."""
 
@@ -58,6 +72,18 @@ class ReadConfig:
             "read.max_reject_fraction",
             "a fraction in [0, 1]",
             self.max_reject_fraction,
+        )
+        _require(
+            set(self.repair) <= set(_REPAIRS),
+            "read.repair",
+            f"names among {', '.join(_REPAIRS)}",
+            self.repair,
+        )
+        _require(
+            bool(self.repair) == (self.on_invalid == "repair"),
+            "read.repair",
+            "names with --read.on_invalid repair, and none without it",
+            self.repair,
         )
 
 
@@ -152,7 +178,7 @@ class DedupConfig:
 class EncodeConfig:
     """How the kept masks are stored."""
 
-    encoding: Literal["rle", "crack", "polygon"] = "rle"
+    encoding: Encoding = "rle"
     """rle: COCO strings; crack: lossless contours, smaller; polygon: few vertices, loss bounded."""
 
     fidelity: float = 0.98

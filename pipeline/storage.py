@@ -11,11 +11,12 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import msgspec
@@ -172,6 +173,31 @@ def write_bytes(uri: str, data: bytes | memoryview) -> None:
             raise
 
     _guard(uri, "write", write)
+
+
+@contextmanager
+def open_output(uri: str) -> Generator[BinaryIO]:
+    """Open a file for writing that appears only when the block ends well.
+
+    For what is too large for `write_bytes`: it is written to a temporary file,
+    beside a local target, on this machine's disk for a remote one.
+    """
+    fs, path = file_system(uri)
+    is_local_file = isinstance(fs, LocalFileSystem)
+    folder = Path(path).parent if is_local_file else Path(tempfile.gettempdir())
+    temp = folder / f"{_TEMP_PREFIX}{secrets.token_hex(4)}-{Path(path).name}"
+    try:
+        _guard(uri, "write", lambda: folder.mkdir(parents=True, exist_ok=True))
+        with open(temp, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if is_local_file:
+            _guard(uri, "write", lambda: os.replace(temp, path))
+        else:
+            _guard(uri, "write", lambda: fs.put_file(str(temp), path))
+    finally:
+        temp.unlink(missing_ok=True)
 
 
 def list_names(uri: str) -> list[str]:

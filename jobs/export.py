@@ -1,0 +1,58 @@
+"""Write a published table in another format: python jobs/export.py OUT --to coco --output FILE."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import get_args
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from jsonargparse import ArgumentParser
+
+from pipeline import export, storage
+from pipeline.cli import run_job
+from pipeline.config import EncodeConfig, Encoding
+from pipeline.errors import ConfigError
+
+JSON = ("coco", "results", "detectron2")
+DESCRIPTION = (
+    "Write the kept masks as COCO annotations (coco), as a COCO results list (results), as "
+    "detectron2 dataset dicts (detectron2), or as one Parquet file with the masks re-encoded "
+    "(rle, crack, polygon)."
+)
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command line of the job."""
+    parser = ArgumentParser(prog="export.py", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("out", metavar="OUT", help="What was --output of the run.")
+    parser.add_argument(
+        "--to", required=True, choices=[*JSON, *get_args(Encoding)], help="What to write."
+    )
+    parser.add_argument("--output", required=True, help="File to write; it must not exist yet.")
+    parser.add_argument("--version", type=int, default=None, help="Of the table; default newest.")
+    parser.add_argument(
+        "--fidelity", type=float, default=0.98, help="polygon: lowest IoU with the table's mask."
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job; return its exit code."""
+    asked = build_parser().parse_args(arguments)
+    uri = storage.to_uri(asked.output)
+    if storage.exists(uri):
+        raise ConfigError(f"--output {asked.output}: exists already; remove it or name another")
+    with storage.open_output(uri) as stream:
+        if asked.to in JSON:
+            count = export.export_json(asked.out, asked.to, stream, asked.version)
+        else:
+            encoding = EncodeConfig(encoding=asked.to, fidelity=asked.fidelity)
+            count = export.export_parquet(asked.out, encoding, stream, asked.version)
+    print(f"{count:,} masks written to {asked.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main))
