@@ -40,12 +40,14 @@ _NESTED_KEYS = ("size", "counts")
 
 HAS_CATEGORY = 1 << KEYS.index("category_id")
 HAS_SEGMENTATION = 1 << KEYS.index("segmentation")
+HAS_OWN_ID = 1 << KEYS.index("id")
 
 _ALL_KEYS = KEYS + _NESTED_KEYS
 _N_ROW_KEYS = len(KEYS)
 _KEY_BYTES = np.frombuffer("".join(_ALL_KEYS).encode(), np.uint8)
 _KEY_OFFSETS = np.cumsum([0] + [len(key) for key in _ALL_KEYS])
 _SEGMENTATION = KEYS.index("segmentation")
+_OWN_ID = KEYS.index("id")
 
 # 1: brackets and quotes; 2: the first letters of NaN and Infinity; 0: skipped over.
 _CLASS = np.zeros(256, np.uint8)
@@ -141,7 +143,7 @@ def _parse_id(text_B: Any, i: Any) -> Any:
 
 @kernel
 def _scan_nested(text_B: Any, start: Any) -> Any:
-    """Return (status, stop, id position, flags) of the object or array at ``start``.
+    """Return (status, stop, id position, own id position, flags) of what starts at ``start``.
 
     Status -1 is a complete element; `stop` is where an error lies otherwise.
     """
@@ -149,6 +151,7 @@ def _scan_nested(text_B: Any, start: Any) -> Any:
     is_array_at = np.zeros(MAX_DEPTH + 1, np.uint8)
     depth = 0
     id_at = -1
+    own_at = -1
     flags = 0
     seen = 0
     i = start
@@ -156,35 +159,37 @@ def _scan_nested(text_B: Any, start: Any) -> Any:
         while i < end and _CLASS[text_B[i]] == 0:
             i += 1
         if i >= end:
-            return NEED_MORE, i, id_at, flags
+            return NEED_MORE, i, id_at, own_at, flags
         byte = text_B[i]
         if byte == _QUOTE:
             close = _string_end(text_B, i)
             if close >= end:
-                return NEED_MORE, i, id_at, flags
+                return NEED_MORE, i, id_at, own_at, flags
             if depth <= 2 and is_array_at[depth] == 0:
                 colon = _skip_space(text_B, close + 1)
                 if colon >= end:
-                    return NEED_MORE, i, id_at, flags
+                    return NEED_MORE, i, id_at, own_at, flags
                 if text_B[colon] == _COLON:
                     value = _skip_space(text_B, colon + 1)
                     if value >= end:
-                        return NEED_MORE, i, id_at, flags
+                        return NEED_MORE, i, id_at, own_at, flags
                     first = 0 if depth == 1 else _N_ROW_KEYS
                     last = _N_ROW_KEYS if depth == 1 else _N_ROW_KEYS + 2
                     key = _find_key(text_B, i + 1, close, first, last)
                     if key >= 0:
                         if seen >> key & 1:
-                            return DUPLICATE_KEY, i, id_at, flags
+                            return DUPLICATE_KEY, i, id_at, own_at, flags
                         seen |= 1 << key
                         if _is_given(text_B, value, key):
                             flags |= 1 << key
                         if key == 0:
                             id_at = value
+                        elif key == _OWN_ID:
+                            own_at = value
             i = close + 1
         elif byte in (_OPEN_OBJECT, _OPEN_ARRAY):
             if depth == MAX_DEPTH:
-                return TOO_DEEP, i, id_at, flags
+                return TOO_DEEP, i, id_at, own_at, flags
             depth += 1
             is_array_at[depth] = byte == _OPEN_ARRAY
             if depth == 2:
@@ -192,13 +197,13 @@ def _scan_nested(text_B: Any, start: Any) -> Any:
             i += 1
         elif byte in (_CLOSE_OBJECT, _CLOSE_ARRAY):
             if is_array_at[depth] != (byte == _CLOSE_ARRAY):
-                return MISMATCH, i, id_at, flags
+                return MISMATCH, i, id_at, own_at, flags
             depth -= 1
             i += 1
             if depth == 0:
-                return -1, i, id_at, flags
+                return -1, i, id_at, own_at, flags
         else:
-            return NONFINITE, i, id_at, flags
+            return NONFINITE, i, id_at, own_at, flags
 
 
 @kernel
@@ -243,6 +248,7 @@ def scan_elements(
     id_at_N: Any,
     id_kind_N: Any,
     id_value_N: Any,
+    own_id_N: Any,
     flags_N: Any,
 ) -> Any:
     """Find the elements of an array from between two of them on.
@@ -269,9 +275,9 @@ def scan_elements(
                     return NEED_MORE, i, True, n
         if n == start_N.size:
             return OUTPUT_FULL, i, is_after_element, n
-        id_at, flags = -1, 0
+        id_at, own_at, flags = -1, -1, 0
         if text_B[begin] in (_OPEN_OBJECT, _OPEN_ARRAY):
-            status, stop, id_at, flags = _scan_nested(text_B, begin)
+            status, stop, id_at, own_at, flags = _scan_nested(text_B, begin)
         else:
             status, stop = _scan_scalar(text_B, begin, is_final)
         if status == NEED_MORE:
@@ -286,6 +292,11 @@ def scan_elements(
         id_value_N[n] = 0
         if id_at >= 0:
             id_kind_N[n], id_value_N[n] = _parse_id(text_B, id_at)
+        own_id_N[n] = 0
+        if own_at >= 0:
+            kind, own_id_N[n] = _parse_id(text_B, own_at)
+            if kind != ID_INT:
+                flags_N[n] &= ~HAS_OWN_ID
         n += 1
         i = stop
         is_after_element = True

@@ -52,7 +52,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
         )
     del ranges["annotations"]
     rows.finish()
-    found = to_file_scan(rows, text, ranges)
+    found = to_file_scan(rows, text, ranges, config)
     facts = _file_facts(file.uri, found.source, config.id_mode, rows.id_type or "int")
     check_head(rows, config, facts)
     return found

@@ -33,7 +33,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
             rows.add(found)
     rows.finish()
     check_head(rows, config, FileFacts())
-    return to_file_scan(rows, text, {})
+    return to_file_scan(rows, text, {}, config)
 
 
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import ReadConfig
+from pipeline.errors import InputError
 from pipeline.read.json_read import check_head, json_payloads, read_json
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
@@ -38,7 +39,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
             raise window.fault("expected the end of the file")
     rows.finish()
     check_head(rows, config, FileFacts())
-    return to_file_scan(rows, text, {})
+    return to_file_scan(rows, text, {}, config)
 
 
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:
@@ -54,8 +55,22 @@ def payloads(
     return json_payloads(part, source, source_rows)
 
 
-def to_file_scan(rows: RowScan, file: TextFile, ranges: dict[str, tuple[int, int]]) -> FileScan:
-    """Return what the scan of a JSON file found."""
+def to_file_scan(
+    rows: RowScan, file: TextFile, ranges: dict[str, tuple[int, int]], config: ReadConfig
+) -> FileScan:
+    """Return what the scan of a JSON file found.
+
+    Raises
+    ------
+    InputError
+        If annotation ids repeat and ``--read.on_invalid`` is ``fail``.
+    """
+    n_repeated = rows.n_repeated_ids()
+    if n_repeated and config.on_invalid == "fail":
+        raise InputError(
+            f"{file.uri}: expected each annotation id once, got {n_repeated} rows with the id of "
+            "an earlier one; number them anew, or keep them with --read.on_invalid reject"
+        )
     return FileScan(
         format=rows.format,
         id_type=rows.id_type,
@@ -63,6 +78,7 @@ def to_file_scan(rows: RowScan, file: TextFile, ranges: dict[str, tuple[int, int
         image_id_sample=rows.statistics.sample(),
         n_images=rows.statistics.n_distinct(),
         extras=b"",
+        counters={"repeated_input_id": n_repeated} if n_repeated else {},
         context=ranges,
         source=SourceContext(
             ranges=ranges,

@@ -9,15 +9,15 @@ import numpy as np
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError
 from pipeline.read.box_mode import check_box_mode
+from pipeline.read.finish import RawGroup, finish_slice
 from pipeline.read.json_rows import DecodedRows, decode_rows, to_raw_rows
 from pipeline.read.json_stream import JsonWindow
 from pipeline.read.limits import MAX_VALUE_BYTES
 from pipeline.read.raw_rows import Fault
-from pipeline.read.reject_table import Reject, reject_table
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import ReadResult, Slice, SourceContext
 from pipeline.read.text import read_range, source_text
-from pipeline.read.validate import FileFacts, validate
+from pipeline.read.validate import FileFacts
 
 LINES = "coco_lines"
 """The format whose rows have no commas between them."""
@@ -50,7 +50,7 @@ def read_json(
         If the slice is no JSON, or holds other rows than when it was scanned.
     """
     if is_too_large(part):
-        return _refuse_whole(part, id_type)
+        return _refuse_whole(part, config, id_type, facts)
     text = _read_text(part, source)
     found: list[tuple[int, int]] = []
 
@@ -60,7 +60,14 @@ def read_json(
         return found
 
     decoded = decode_rows(
-        text, spans, part.uri, part.start - 1, id_type, config.id_mode, part.format == LINES
+        text,
+        spans,
+        part.uri,
+        part.start - 1,
+        id_type,
+        config.id_mode,
+        part.format == LINES,
+        config.repair,
     )
     if len(decoded.rows) + len(decoded.faults) != part.n_rows:
         raise InputError(
@@ -68,20 +75,15 @@ def read_json(
             f"{len(decoded.rows) + len(decoded.faults)}; the file was changed during the run: "
             "start it again"
         )
-    checked = validate(to_raw_rows(decoded, part.first_row, id_type), part.uri, id_type, facts)
-    faults = decoded.faults | {
-        int(decoded.place_N[row]): fault for row, fault in checked.faults.items()
-    }
-    rejects = [
-        Reject(
-            part.first_row + place,
-            part.start - 1 + spans()[place][0],
-            faults[place],
-            text[slice(*spans()[place])],
-        )
-        for place in sorted(faults)
-    ]
-    return ReadResult(checked.instances, reject_table(part.uri, rejects), checked.counters)
+
+    def row_bytes(place: int) -> tuple[int | None, bytes | None]:
+        begin, end = spans()[place]
+        return part.start - 1 + begin, text[begin:end]
+
+    group = RawGroup(to_raw_rows(decoded, part.first_row, id_type), decoded.place_N)
+    return finish_slice(
+        part, [group], decoded.faults, decoded.repairs, config, id_type, facts, row_bytes
+    )
 
 
 def check_head(rows: RowScan, config: ReadConfig, facts: FileFacts) -> None:
@@ -142,13 +144,14 @@ def is_too_large(part: Slice) -> bool:
     return part.n_rows == 1 and part.stop - part.start > MAX_VALUE_BYTES
 
 
-def _refuse_whole(part: Slice, id_type: str) -> ReadResult:
+def _refuse_whole(part: Slice, config: ReadConfig, id_type: str, facts: FileFacts) -> ReadResult:
     message = f"expected a row of at most {MAX_VALUE_BYTES} bytes, got {part.stop - part.start}"
     fault = Fault("VALUE_TOO_LARGE", "", message + "; its bytes are not repeated here")
     nothing = DecodedRows([], np.empty(0, np.int64), {})
-    checked = validate(to_raw_rows(nothing, 0, id_type), part.uri, id_type, FileFacts())
-    reject = Reject(part.first_row, part.start, fault, None)
-    return ReadResult(checked.instances, reject_table(part.uri, [reject]), {})
+    group = RawGroup(to_raw_rows(nothing, part.first_row, id_type), nothing.place_N)
+    return finish_slice(
+        part, [group], {0: fault}, {}, config, id_type, facts, lambda _: (part.start, None)
+    )
 
 
 def _find_rows(text: bytes, part: Slice) -> list[tuple[int, int]]:

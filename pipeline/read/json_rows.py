@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,31 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.masks.batch import CocoStrings
-from pipeline.read.image_ids import INT64_MAX, INT64_MIN, convert_id
+from pipeline.read.image_ids import convert_id
 from pipeline.read.image_table import malformed
 from pipeline.read.json_faults import sanitize_row
-from pipeline.read.raw_rows import (
-    COUNTS_MASK,
-    NO_MASK,
-    POLYGON_MASK,
-    STRING_MASK,
-    Fault,
-    RawCounts,
-    RawPolygons,
-    RawRows,
-)
+from pipeline.read.mask_columns import Int64, Rle, mask_columns
+from pipeline.read.raw_rows import Fault, RawRows
+from pipeline.read.repair import Repair, repair_mask
 
-Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
 Id = TypeVar("Id")
 Box = tuple[float, float, float, float]
-
-
-class Rle(msgspec.Struct, gc=False):
-    """A mask as run lengths: a COCO string, or plain counts."""
-
-    size: tuple[Int64, Int64]
-    counts: str | list[Int64]
 
 
 class Row(msgspec.Struct, Generic[Id], gc=False):
@@ -65,12 +49,21 @@ class DecodedRows:
         Which row of the slice each is.
     faults : dict of int to Fault
         By row of the slice.
+    repairs : dict of int to Repair
+        By row of the slice: rows that could be decoded once they were repaired.
     """
 
-    def __init__(self, rows: list[Any], place_N: NDArray[np.int64], faults: dict[int, Fault]):
+    def __init__(
+        self,
+        rows: list[Any],
+        place_N: NDArray[np.int64],
+        faults: dict[int, Fault],
+        repairs: dict[int, Repair] | None = None,
+    ) -> None:
         self.rows = rows
         self.place_N = place_N
         self.faults = faults
+        self.repairs = repairs or {}
 
 
 def decode_rows(
@@ -81,6 +74,7 @@ def decode_rows(
     id_type: str,
     id_mode: str,
     is_lines: bool,
+    repairs: Sequence[str] = (),
 ) -> DecodedRows:
     """Decode the rows of a slice.
 
@@ -98,6 +92,8 @@ def decode_rows(
         Type of image_id, and ``--read.id_mode``.
     is_lines : bool
         Whether nothing but line ends separates the rows.
+    repairs : sequence of str
+        ``--read.repair``.
 
     Raises
     ------
@@ -109,10 +105,10 @@ def decode_rows(
     try:
         rows = decoder.decode_lines(text) if is_lines else decoder.decode(text)
     except (msgspec.ValidationError, UnicodeDecodeError):
-        return _decode_each(text, spans(), uri, start, id_type, id_mode)
+        return _decode_each(text, spans(), uri, start, id_type, id_mode, repairs)
     except msgspec.DecodeError as error:
         if is_lines:
-            return _decode_each(text, spans(), uri, start, id_type, id_mode)
+            return _decode_each(text, spans(), uri, start, id_type, id_mode, repairs)
         raise malformed(uri, error, text, start, "rows in JSON") from error
     if id_mode == "auto":
         return DecodedRows(rows, np.arange(len(rows)), {})
@@ -138,7 +134,7 @@ def to_raw_rows(decoded: DecodedRows, first_row: int, id_type: str) -> RawRows:
 
     boxes = column("bbox")
     has_bbox_N = np.array([box is not None for box in boxes], np.bool_)
-    masks = _mask_columns(column("segmentation"))
+    masks = mask_columns(column("segmentation"))
     ids = [value if type(value) is int else None for value in column("id")]
     no_extras = pa.table({"row": pa.nulls(len(rows))}).select([])
     return RawRows(
@@ -154,6 +150,7 @@ def to_raw_rows(decoded: DecodedRows, first_row: int, id_type: str) -> RawRows:
         bbox_xywh_N4=_box_column(boxes, has_bbox_N),
         area=pa.array(column("area"), pa.float64()),
         extras=no_extras,
+        listed_hw_N2=np.full((len(rows), 2), -1, np.int64),
         **masks,
     )
 
@@ -164,59 +161,6 @@ def _box_column(boxes: list[Box | None], has_bbox_N: NDArray[np.bool_]) -> NDArr
     flat = np.fromiter(chain.from_iterable(given), np.float64, 4 * len(given))
     box_N4[has_bbox_N] = flat.reshape(-1, 4)
     return box_N4
-
-
-def _mask_columns(masks: list[Rle | list[list[float]] | None]) -> dict[str, Any]:
-    """Return the fields of RawRows that hold masks."""
-    rles = [mask for mask in masks if type(mask) is Rle]
-    if len(rles) == len(masks):
-        kind_N = np.full(len(masks), STRING_MASK, np.uint8)
-    else:
-        kinds = {list: POLYGON_MASK, Rle: STRING_MASK, type(None): NO_MASK}
-        kind_N = np.array([kinds[type(mask)] for mask in masks], np.uint8)
-    sizes = np.fromiter(chain.from_iterable([rle.size for rle in rles]), np.int64, 2 * len(rles))
-    size_hw_N2 = np.full((len(masks), 2), -1, np.int64)
-    size_hw_N2[kind_N == STRING_MASK] = sizes.reshape(-1, 2)
-    counts = [rle.counts for rle in rles]
-    is_plain_M = np.array([type(value) is list for value in counts], np.bool_)
-    kind_N[np.flatnonzero(kind_N == STRING_MASK)[is_plain_M]] = COUNTS_MASK
-    return {
-        "size_hw_N2": size_hw_N2,
-        "listed_hw_N2": np.full((len(masks), 2), -1, np.int64),
-        "mask_kind_N": kind_N,
-        "strings": _string_column([value for value in counts if type(value) is str]),
-        "counts": _counts_column([value for value in counts if type(value) is list]),
-        "polygons": _polygon_column([mask for mask in masks if type(mask) is list]),
-    }
-
-
-def _string_column(texts: list[str]) -> CocoStrings:
-    joined = "".join(texts)
-    if joined.isascii():
-        data, lengths = joined.encode(), map(len, texts)
-    else:
-        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-        data, lengths = b"".join(encoded), map(len, encoded)
-    return CocoStrings(np.frombuffer(data, np.uint8), _offsets(lengths, len(texts)))
-
-
-def _counts_column(lists: list[list[int]]) -> RawCounts:
-    offsets_M1 = _offsets(map(len, lists), len(lists))
-    counts = np.fromiter(chain.from_iterable(lists), np.int64, int(offsets_M1[-1]))
-    return RawCounts(counts, offsets_M1)
-
-
-def _polygon_column(polygons: list[list[list[float]]]) -> RawPolygons:
-    rings = list(chain.from_iterable(polygons))
-    ring_offsets_K1 = _offsets(map(len, rings), len(rings))
-    xy_V = np.fromiter(chain.from_iterable(rings), np.float64, int(ring_offsets_K1[-1]))
-    return RawPolygons(xy_V, ring_offsets_K1, _offsets(map(len, polygons), len(polygons)))
-
-
-def _offsets(lengths: Iterable[int], n: int) -> NDArray[np.int64]:
-    offsets = np.zeros(n + 1, np.int64)
-    np.cumsum(np.fromiter(lengths, np.int64, n), out=offsets[1:])
-    return offsets
 
 
 def _row_type(id_type: str, id_mode: str) -> Any:
@@ -265,29 +209,51 @@ def _decode_each(
     start: int,
     id_type: str,
     id_mode: str,
+    repairs: Sequence[str],
 ) -> DecodedRows:
     """Decode row by row: those that cannot be decoded are looked at, and mended or at fault."""
     decode = _decoder(_row_type(id_type, id_mode)).decode
-    kept: list[Any] = []
+    found = DecodedRows([], np.empty(0, np.int64), {})
     places: list[int] = []
-    faults: dict[int, Fault] = {}
     for place, (begin, end) in enumerate(spans):
         data = text[begin:end]
         row: Any
         try:
-            row = decode(data)
+            row = _with_id(decode(data), id_type, id_mode)
         except (msgspec.ValidationError, UnicodeDecodeError):
-            row = sanitize_row(_plain(data, uri, start + begin), id_type, id_mode)
+            plain = _plain(data, uri, start + begin)
+            row = sanitize_row(plain, id_type, id_mode)
+            if isinstance(row, Fault) and repairs:
+                row = _repaired(plain, row, id_type, id_mode, repairs, found.repairs, place)
         except msgspec.DecodeError as error:
             raise malformed(uri, error, data, start + begin, "a row in JSON") from error
-        else:
-            row = _with_id(row, id_type, id_mode)
         if isinstance(row, Fault):
-            faults[place] = row
+            found.faults[place] = row
         else:
-            kept.append(row if isinstance(row, Row) else msgspec.convert(row, Row[Any]))
+            found.rows.append(row if isinstance(row, Row) else msgspec.convert(row, Row[Any]))
             places.append(place)
-    return DecodedRows(kept, np.array(places, np.int64), faults)
+    found.place_N = np.array(places, np.int64)
+    return found
+
+
+def _repaired(
+    plain: Any,
+    fault: Fault,
+    id_type: str,
+    id_mode: str,
+    names: Sequence[str],
+    repairs: dict[int, Repair],
+    place: int,
+) -> Any:
+    """Return the row with its mask repaired, which is noted, or the fault it had."""
+    found = repair_mask(plain["segmentation"], fault.code, names) if "POLY" in fault.code else None
+    if found is None:
+        return fault
+    row = sanitize_row(plain | {"segmentation": found[0]}, id_type, id_mode)
+    if isinstance(row, Fault):
+        return fault
+    repairs[place] = Repair(found[1], fault)
+    return row
 
 
 def _plain(data: bytes, uri: str, start: int) -> object:

@@ -68,6 +68,8 @@ class Elements(NamedTuple):
         ``ID_*`` of `pipeline.read._numba_json`.
     id_value_N : int64 (N,)
         Its image_id where the kind is ``ID_INT``.
+    own_id_N : int64 (N,)
+        Its key id where that is an integer (`flags_N` says so).
     flags_N : uint32 (N,)
         Which of the keys of a row have a value (bits by ``KEYS``).
     """
@@ -79,6 +81,7 @@ class Elements(NamedTuple):
     id_at_N: NDArray[np.int64]
     id_kind_N: NDArray[np.uint8]
     id_value_N: NDArray[np.int64]
+    own_id_N: NDArray[np.int64]
     flags_N: NDArray[np.uint32]
 
 
@@ -197,6 +200,6 @@ class JsonWindow:
 
 
 def _found_arrays(n: int) -> tuple[NDArray[Any], ...]:
-    """Return room for n elements: start, stop, id place, id kind, id value, flags."""
-    int64s = [np.empty(n, np.int64) for _ in range(4)]
-    return (*int64s[:3], np.empty(n, np.uint8), int64s[3], np.empty(n, np.uint32))
+    """Return room for n elements: start, stop, id place, id kind, id value, own id, flags."""
+    int64s = [np.empty(n, np.int64) for _ in range(5)]
+    return (*int64s[:3], np.empty(n, np.uint8), *int64s[3:], np.empty(n, np.uint32))

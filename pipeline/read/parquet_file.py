@@ -18,15 +18,15 @@ from pipeline.columns import is_list, is_valid, one_chunk
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError, StorageError
 from pipeline.read.box_mode import check_box_mode
+from pipeline.read.finish import RawGroup, finish_slice
 from pipeline.read.id_statistics import IdStatistics
 from pipeline.read.image_ids import convert_id
 from pipeline.read.parquet_bounds import check_dictionaries, check_footer, check_sizes
 from pipeline.read.parquet_layout import Layout
 from pipeline.read.parquet_rows import to_raw_rows
 from pipeline.read.parquet_types import refuse_extension_types
-from pipeline.read.reject_table import Reject, reject_table
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
-from pipeline.read.validate import FileFacts, validate
+from pipeline.read.validate import FileFacts
 from pipeline.storage import InputFile
 
 MAX_ID_ROWS = 5_000_000
@@ -132,20 +132,18 @@ def read_parquet(
         )
     rows = to_raw_rows(table, layout, part.first_row, id_type, config.id_mode)
     facts = FileFacts(has_category=source.has_category)
-    checked = validate(rows.raw, part.uri, id_type, facts)
-    faults = rows.verdicts.faults | {
-        int(rows.place_N[row]): fault for row, fault in checked.faults.items()
-    }
-    rejects = [
-        Reject(
-            part.first_row + place,
-            None,
-            faults[place],
-            None if faults[place].code == "VALUE_TOO_LARGE" else to_json(table, place),
-        )
-        for place in sorted(faults)
-    ]
-    return ReadResult(checked.instances, reject_table(part.uri, rejects), checked.counters)
+    faults = rows.verdicts.faults
+    too_large = {place for place, fault in faults.items() if fault.code == "VALUE_TOO_LARGE"}
+    return finish_slice(
+        part,
+        [RawGroup(rows.raw, rows.place_N)],
+        faults,
+        {},
+        config,
+        id_type,
+        facts,
+        lambda place: (None, None if place in too_large else to_json(table, place)),
+    )
 
 
 def parquet_payloads(

@@ -48,12 +48,14 @@ class RowScan:
         self._unit_bytes = unit_bytes
         self._open: list[Any] = []  # first_row, n_rows, start, stop, min, max
         self._float_at: int | None = None
+        self._own_ids: list[NDArray[np.int64]] = []
 
     def add(self, found: Elements) -> None:
         """Take in the next rows."""
         self.head = self.head or found
         ids, is_usable_N = self._convert_ids(found)
         self.statistics.add(ids, is_usable_N)
+        self._own_ids.append(found.own_id_N[(found.flags_N & compiled.HAS_OWN_ID) != 0])
         self.has_category |= bool(np.any(found.flags_N & compiled.HAS_CATEGORY))
         self.has_segmentation |= bool(np.any(found.flags_N & compiled.HAS_SEGMENTATION))
         start_N, stop_N = found.start_N + found.base, found.stop_N + found.base
@@ -94,6 +96,11 @@ class RowScan:
                 "one (boxes only); give the results of a segmentation model (detectron2: "
                 "coco_instances_results.json of a run with 'segm')"
             )
+
+    def n_repeated_ids(self) -> int:
+        """Return how many rows have the key id of an earlier row."""
+        ids = np.concatenate([np.empty(0, np.int64), *self._own_ids])
+        return len(ids) - len(np.unique(ids))
 
     def _grow(self, start: int, stop: int, n_rows: int) -> None:
         if not self._open:

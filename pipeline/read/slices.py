@@ -119,8 +119,12 @@ class ReadResult(NamedTuple):
         By `schemas.rejects.rejects_schema`, with run_id "" (the sink fills it in).
     counters : dict of str to int
         Things that are kept but worth a number (``polygon_clipped``, ``score_out_of_range``, ...).
+    repairs : pa.Table
+        Like `rejects`, for rows of `instances` that were repaired: what was wrong,
+        by which repair, and the row as it came.
     """
 
     instances: pa.Table
     rejects: pa.Table
     counters: dict[str, int]
+    repairs: pa.Table

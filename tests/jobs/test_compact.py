@@ -20,6 +20,7 @@ SURFACE = """
 --filter.min_area --filter.min_score
 --gate.max_merged_fraction --gate.min_mean_iou
 --read.columns --read.drop --read.format --read.id_mode --read.max_reject_fraction
+--read.on_invalid --read.repair --read.skip_bad_files
 --run.backend --run.resume --run.shared_path --run.unit_bytes --run.workers
 --write.compression_level --write.row_group_rows
 """

@@ -261,9 +261,14 @@ def test_35_no_category_at_all_is_one_class(tmp_path: Path, value: Any) -> None:
 
 
 def test_37_duplicate_annotation_ids_are_kept(tmp_path: Path) -> None:
-    rows = [make_annotation([RING], id=5), make_annotation([RING], id=5)]
-    whole = read_whole(write_file(tmp_path, make_annotations(*rows)))
-    assert whole.instances["input_id"].to_pylist() == [5, 5]
+    ids = [5, 6, 5, "a", "a", None, ..., 2**70, -5, 5]
+    rows = [make_annotation([RING], id=value) for value in ids]
+    file = write_file(tmp_path, make_annotations(*rows))
+    whole = read_whole(file)
+    assert whole.instances["input_id"].to_pylist() == [5, 6, 5, *[None] * 5, -5, 5]
+    assert whole.counters == {"repeated_input_id": 2}
+    with pytest.raises(InputError, match="each annotation id once, got 2"):
+        read_whole(file, ReadConfig(on_invalid="fail"))
 
 
 @pytest.mark.parametrize("value", ["a5", 5.5, True, None, ...])
