@@ -8,33 +8,62 @@ rows that wait for each other, not the number of rows or images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from pipeline.masks._torch_arrays import expand, pick, to_offsets, where_set
 
+LAZY_ROUNDS = 2
+"""Rounds in which only the pairs of rows that lead for certain are compared."""
 
-def resolve_leaders(i_P: Tensor, j_P: Tensor, n_rows: int) -> Tensor:
-    """Leader of each row, by pairs (i, j), i < j, that reach the threshold.
+Compare = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Pairs (i, j) to those of them that reach the threshold, with their intersections."""
+
+
+def resolve_leaders(
+    i_P: Tensor, j_P: Tensor, n_rows: int, compare: Compare
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Find the leader of each row, from candidate pairs (i, j), i < j.
 
     A row leads where no row before it that it overlaps leads; it belongs to the
-    first one that does. A row is decided once all rows before it that it overlaps
-    are, or as soon as one of them leads.
+    first one that does. A round decides that the rows lead before which no pair
+    is left, compares their pairs only, and drops what then can change nothing:
+    pairs of rows that are taken, and of a taken row with rows behind its leader.
+    After `LAZY_ROUNDS` of those, which spare most comparisons, all that is left
+    is compared at once, so that a chain of rows costs small rounds.
+
+    Returns
+    -------
+    leader_N : int64 (N,)
+    i_Q, j_Q, shared_Q : int64 (Q,)
+        Compared pairs that reach the threshold, that of each row with its leader
+        among them, and their intersections.
     """
-    is_taken_N = torch.zeros(n_rows, dtype=torch.int32, device=i_P.device)
-    waits_N = torch.zeros_like(is_taken_N)
-    i_E, j_E = i_P, j_P
+    taken_by_N = torch.full((n_rows,), n_rows, device=i_P.device)
+    waits_N = torch.zeros_like(taken_by_N)
+    found: list[tuple[Tensor, Tensor, Tensor]] = [(i_P[:0], i_P[:0], i_P[:0])]
+    i_E, j_E, shared_E = i_P, j_P, i_P
     n_rounds = 0
     while len(i_E):
         n_rounds += 1
+        if n_rounds == LAZY_ROUNDS + 1:
+            i_E, j_E, shared_E = compare(i_E, j_E)
         waits_N.index_fill_(0, j_E, n_rounds)
-        leads_E = (pick(waits_N, i_E) != n_rounds).to(torch.int32)
-        is_taken_N.scatter_reduce_(0, j_E, leads_E, "amax")
-        left_E = where_set(pick(is_taken_N, i_E) + pick(is_taken_N, j_E) == 0)
-        i_E, j_E = pick(i_E, left_E), pick(j_E, left_E)
-    leader_N = torch.arange(n_rows, device=i_P.device)
-    first_P = torch.where(pick(is_taken_N, i_P) == 0, i_P, n_rows)
-    return leader_N.scatter_reduce_(0, j_P, first_P, "amin")
+        waits_E = pick(waits_N, i_E) == n_rounds
+        ready_Q = where_set(~waits_E)
+        i_Q, j_Q, shared_Q = pick(i_E, ready_Q), pick(j_E, ready_Q), pick(shared_E, ready_Q)
+        if n_rounds <= LAZY_ROUNDS:
+            i_Q, j_Q, shared_Q = compare(i_Q, j_Q)
+        taken_by_N.scatter_reduce_(0, j_Q, i_Q, "amin")
+        found.append((i_Q, j_Q, shared_Q))
+        is_free_E = pick(taken_by_N, i_E) == n_rows
+        left_E = where_set(waits_E & is_free_E & (i_E < pick(taken_by_N, j_E)))
+        i_E, j_E, shared_E = pick(i_E, left_E), pick(j_E, left_E), pick(shared_E, left_E)
+    own_N = torch.arange(n_rows, device=i_P.device)
+    i_Q, j_Q, shared_Q = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return torch.minimum(taken_by_N, own_N), i_Q, j_Q, shared_Q
 
 
 def label_components(i_P: Tensor, j_P: Tensor, n_rows: int) -> Tensor:

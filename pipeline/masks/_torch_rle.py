@@ -55,7 +55,7 @@ def read_strings(
     run_offsets_N1 = torch.searchsorted(last_R, offsets_N1)
     n_runs_N = torch.diff(run_offsets_N1)
     row_R, place_R = expand(n_runs_N, run_offsets_N1, len(last_R))
-    counts_R = _undo_differences(value_R, row_R, place_R, run_offsets_N1)
+    counts_R = _undo_differences(value_R, place_R)
     ends_R = _sums_in_rows(counts_R, row_R, run_offsets_N1)
     # Below 0, or 0 where that is no background in front, or beyond every image:
     # runs that are none of it cannot wrap, so the last end tells of all.
@@ -100,19 +100,20 @@ def _read_numbers(
     return value_R, fault_M, multi_M
 
 
-def _undo_differences(
-    value_R: Tensor, row_R: Tensor, place_R: Tensor, run_offsets_N1: Tensor
-) -> Tensor:
-    """Run lengths: from the fourth run on, a number is the difference to the run two before."""
-    is_odd_R = place_R & 1 == 1
-    odd_R = torch.where(is_odd_R, value_R, 0)
-    even_R = torch.where(is_odd_R | (place_R == 0), 0, value_R)
-    chained_R = torch.where(
-        is_odd_R,
-        _sums_in_rows(odd_R, row_R, run_offsets_N1),
-        _sums_in_rows(even_R, row_R, run_offsets_N1),
-    )
-    return torch.where(place_R == 0, value_R, chained_R)
+def _undo_differences(value_R: Tensor, place_R: Tensor) -> Tensor:
+    """Run lengths: from the fourth run on, a number is the difference to the run two before.
+
+    Every other number is summed up over all rows; then the sum before a row's first
+    number of that kind is taken away. First of the even kind is the third number,
+    since it is no difference to the first.
+    """
+    n_runs = len(value_R)
+    sums_R2 = value_R.new_zeros(n_runs + 2)
+    for parity in (0, 1):
+        sums_R2[2 + parity :: 2] = torch.cumsum(value_R[parity::2], 0)
+    run_R = torch.arange(2, n_runs + 2, device=value_R.device)
+    before_R = run_R - place_R - (place_R & 1) - 2 * (place_R == 0)
+    return sums_R2[2:] - pick(sums_R2, before_R)
 
 
 def _sums_in_rows(values_R: Tensor, row_R: Tensor, offsets_N1: Tensor) -> Tensor:

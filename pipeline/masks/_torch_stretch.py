@@ -45,37 +45,42 @@ class Stretch(NamedTuple):
 
 def group_stretch(
     rows: Stretch, rules: Rules, limit: int, *, is_component: bool
-) -> tuple[int, Tensor, int]:
-    """Group the rows: (refused row or -1, int64 (5, N), candidate pairs).
+) -> tuple[int, Tensor, tuple[int, int]]:
+    """Group the rows: (refused row or -1, int64 (5, N), (candidate, walked) pairs).
 
     The five are leader, link, intersection with the leader, area, exact duplicate.
     """
     runs, refused = read_strings(rows.bytes_B, rows.offsets_N1, rows.n_pixels_N, is_strict=True)
     if refused >= 0:
-        return refused, rows.image_N.new_zeros(5, len(rows.image_N)), 0
+        return refused, rows.image_N.new_zeros(5, len(rows.image_N)), (0, 0)
     fore, row_F = foreground(runs)
     boxes = measure(fore, row_F, rows.height_N)
     i_P, j_P = list_pairs(boxes, rows.image_N, rows.category_N, rows.is_crowd_N, rules, limit)
-    n_candidates = len(i_P)
-    shared_P = intersections(fore, i_P, j_P, limit)
-    area_i_P, area_j_P = pick(boxes.area_N, i_P), pick(boxes.area_N, j_P)
-    linked_P = where_set(
-        reaches(shared_P, area_i_P, area_j_P, rules.threshold, is_ios=rules.is_ios)
-    )
-    i_P, j_P, shared_P = (pick(values, linked_P) for values in (i_P, j_P, shared_P))
+    n_candidates, n_walked = len(i_P), 0
+
+    def compare(i_Q: Tensor, j_Q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        nonlocal n_walked
+        n_walked += len(i_Q)
+        shared_Q = intersections(fore, i_Q, j_Q, limit)
+        areas = pick(boxes.area_N, i_Q), pick(boxes.area_N, j_Q)
+        kept_Q = where_set(reaches(shared_Q, *areas, rules.threshold, is_ios=rules.is_ios))
+        return pick(i_Q, kept_Q), pick(j_Q, kept_Q), pick(shared_Q, kept_Q)
+
     n_rows = len(rows.image_N)
     if is_component:
+        i_P, j_P, _ = compare(i_P, j_P)
         leader_N = label_components(i_P, j_P, n_rows)
         linked_N = search_parents(i_P, j_P, leader_N)
         shared_N = _shared_with_leader(fore, boxes, leader_N, limit)
     else:
-        leader_N = linked_N = resolve_leaders(i_P, j_P, n_rows)
+        leader_N, i_P, j_P, shared_P = resolve_leaders(i_P, j_P, n_rows, compare)
+        linked_N = leader_N
         shared_N = _chosen(shared_P, i_P, j_P, leader_N, boxes.area_N)
     own_N = torch.arange(n_rows, device=leader_N.device)
     is_duplicate_N = (leader_N != own_N) & (shared_N == boxes.area_N)
     is_duplicate_N &= shared_N == pick(boxes.area_N, leader_N)
     columns = (leader_N, linked_N, shared_N, boxes.area_N, is_duplicate_N.long())
-    return -1, torch.stack(columns), n_candidates
+    return -1, torch.stack(columns), (n_candidates, n_walked)
 
 
 def _chosen(shared_P: Tensor, i_P: Tensor, j_P: Tensor, leader_N: Tensor, area_N: Tensor) -> Tensor:

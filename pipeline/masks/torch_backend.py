@@ -45,6 +45,9 @@ BYTES_PER_ITEM = 128
 CHARS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_CHAR
 ITEMS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_ITEM
 
+CPU_SHARE = 16
+"""A CPU takes stretches so much smaller: its arrays come back into the cache."""
+
 
 class _Rows(NamedTuple):
     """Checked arguments of `group_masks`, on the host."""
@@ -84,9 +87,9 @@ def group_masks(
     Returns
     -------
     Grouping
-        As there, but for the counters: every pair that area and box leave is
-        compared, since no row is known to be taken when they are listed. No rows
-        in, none out. Cost: bytes and candidate pairs' runs, times log2 of all
+        As there, but for the counters: more pairs are candidates and are walked,
+        since few rows are known to be taken when pairs are compared. No rows in,
+        none out. Cost: bytes and candidate pairs' runs, times log2 of all
         runs for the searches, plus a few small launches a round.
 
     Raises
@@ -104,13 +107,14 @@ def group_masks(
     images_G1 = rows.image_offsets_G1
     mixed = _first_of_another_size(rows)
     out_5N = np.zeros((5, int(images_G1[-1])), np.int64)
-    n_candidates = 0
-    for a, b in cut(rows.strings.offsets_N1[images_G1], CHARS_AT_ONCE):
+    on = torch.device(device)
+    n_pairs = np.zeros(2, np.int64)
+    for a, b in cut(rows.strings.offsets_N1[images_G1], _at_once(CHARS_AT_ONCE, on)):
         part = slice(int(images_G1[a]), int(images_G1[b]))
-        stretch, source = _upload(rows, a, b, torch.device(device))
+        stretch, source = _upload(rows, a, b, on)
         rules = Rules(float(threshold), overlap == "ios", source)
         refused, found_5N, n_found = group_stretch(
-            stretch, rules, ITEMS_AT_ONCE, is_component=group == "component"
+            stretch, rules, _at_once(ITEMS_AT_ONCE, on), is_component=group == "component"
         )
         wrong = [row for row in (refused + part.start if refused >= 0 else -1, mixed) if row >= 0]
         if wrong and min(wrong) < part.stop:
@@ -120,12 +124,11 @@ def group_masks(
             )
         out_5N[:, part] = found_5N.cpu().numpy()
         out_5N[:2, part] += part.start
-        n_candidates += n_found
+        n_pairs += n_found
     leader_N, linked_N, intersection_N, area_N, is_duplicate_N = out_5N
     is_duplicate_N = is_duplicate_N.astype(bool)
-    return Grouping(
-        leader_N, linked_N, intersection_N, is_duplicate_N, area_N, n_candidates, n_candidates
-    )
+    columns = leader_N, linked_N, intersection_N, is_duplicate_N, area_N
+    return Grouping(*columns, *n_pairs.tolist())
 
 
 def union(
@@ -197,7 +200,7 @@ def vote(
     counts = upload(counts_R.astype(np.int64), on)
     starts = upload(offsets_N1, on)
     parts: list[MaskBatch] = []
-    for a, b in cut(runs_M1[offsets_G1], ITEMS_AT_ONCE):
+    for a, b in cut(runs_M1[offsets_G1], _at_once(ITEMS_AT_ONCE, on)):
         size_hw_G2 = sizes_G2[a:b]
         runs = merging.vote(
             counts,
@@ -234,7 +237,7 @@ def to_coco(batch: MaskBatch, *, device: str = "cpu") -> CocoStrings:
     _, counts_R, offsets_N1 = _checks.frozen_batch(batch)
     on = torch.device(device)
     parts: list[CocoStrings] = []
-    for a, b in cut(offsets_N1, CHARS_AT_ONCE):
+    for a, b in cut(offsets_N1, _at_once(CHARS_AT_ONCE, on)):
         runs = slice(int(offsets_N1[a]), int(offsets_N1[b]))
         bytes_B, offsets_M1 = reading.write_strings(
             upload(counts_R[runs].astype(np.int64), on),
@@ -273,7 +276,7 @@ def from_coco(strings: CocoStrings, size_hw_N2: ArrayLike, *, device: str = "cpu
     sizes_N2 = sizes_N2.astype(np.int32)
     on = torch.device(device)
     parts: list[MaskBatch] = []
-    for a, b in cut(strings.offsets_N1, CHARS_AT_ONCE):
+    for a, b in cut(strings.offsets_N1, _at_once(CHARS_AT_ONCE, on)):
         n_pixels_M = upload(sizes_N2[a:b, 0].astype(np.int64) * sizes_N2[a:b, 1], on)
         first, end = int(strings.offsets_N1[a]), int(strings.offsets_N1[b])
         runs, refused = reading.read_strings(
@@ -286,6 +289,11 @@ def from_coco(strings: CocoStrings, size_hw_N2: ArrayLike, *, device: str = "cpu
             return rle.from_coco(strings, sizes_N2)  # which names the row and its fault
         parts.append(_to_batch(sizes_N2[a:b], *reading.merge_zero_runs(runs, n_pixels_M)))
     return parts[0] if len(parts) == 1 else rle.concat(parts)
+
+
+def _at_once(limit: int, device: torch.device) -> int:
+    """Characters or items of a stretch on this device."""
+    return limit if device.type == "cuda" else max(1, limit // CPU_SHARE)
 
 
 def _to_batch(
