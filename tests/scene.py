@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline import report
+from pipeline import checks, publish, read, report, runs, storage, tasks
 from pipeline.config import CompactConfig
-from pipeline.plan import Plan, ReadUnit
+from pipeline.plan import Plan, ReadUnit, make_plan
 from pipeline.read.slices import SourceContext
 from pipeline.records import SourceCounts, UnitRecord
 from pipeline.storage import InputFile
@@ -103,3 +105,41 @@ def make_report(rows: Sequence[model.Row], **steps: Any) -> tuple[dict[str, Any]
     timer = report.Timer()
     timer.done("execute")
     return report.build(plan, [result.record], config, timer), result
+
+
+def write_results(path: Path, rows: Sequence[model.Row]) -> Path:
+    """Write rows as a file of COCO results."""
+    found = [
+        {
+            "image_id": row.image_id,
+            "category_id": 0 if row.category_id is None else row.category_id,
+            "score": row.score,
+            "segmentation": {"size": [row.height, row.width], "counts": row.mask.decode()},
+        }
+        for row in rows
+    ]
+    path.write_text(json.dumps(found))
+    return path
+
+
+def run_here(path: Path, output: str, **steps: Any) -> dict[str, Any]:
+    """Do a run of one file in this process, without Ray; return its report."""
+    config = CompactConfig(inputs=(str(path),), output=output, **steps)
+    inventory = storage.list_inputs(config.inputs)
+    target = publish.inspect_target(output, [])
+    scans = [read.scan(file, config.read, config.run.unit_bytes) for file in inventory]
+    plan = make_plan(inventory, scans, config)
+    runs.begin(plan, output)
+    context = tasks.UnitContext.of(plan, config, output, frozenset())
+    compact_units = tasks.CompactUnits(context)
+    for task in tasks.read_tasks(plan, frozenset()):
+        for rows in tasks.read_units(pa.table({"task": [task]}), context):
+            for done in compact_units(rows):
+                list(tasks.write_units(done, context))
+    records = runs.read_records(output, plan.run_id)
+    document = report.build(plan, records, config, report.Timer())
+    report.write(output, document, records)
+    schemas = tasks.schemas(plan)
+    files = checks.before_commit(plan, records, output, schemas)
+    publish.publish(target, plan.run_id, "token", files, schemas, {})
+    return document
