@@ -15,6 +15,7 @@ from pipeline.errors import CompactionError, ConfigError
 
 _KEEP_WORKERS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "RAY_num_workers_soft_limit": "16",
 }

@@ -108,7 +108,7 @@ def print_summary(
         console.print(_estimate_line(document["estimate"]))
     path = output.removeprefix("file://")
     console.print("read it:")
-    code = f'import polars; print(polars.read_delta("{path}/compacted"))'
+    code = f'from deltalake import DeltaTable; print(DeltaTable("{path}/compacted").to_pandas())'
     console.print(f"  python -c {shlex.quote(code)}", markup=False)
     console.print(f"report: {path}/reports/{document['run_id']}/report.json", markup=False)
     console.print(f"page: {page.removeprefix('file://')}", markup=False)

@@ -18,9 +18,9 @@ from deltalake import CommitProperties, PostCommitHookProperties, Schema, Transa
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from pipeline import storage
 from pipeline.config import FORMAT_VERSION
 from pipeline.errors import CommitUnknownError, CompactionError, ConflictError, StorageError
+from pipeline.publish.address import delta_options, delta_uri
 from pipeline.publish.log import Marker, explain, open_table, read_commit
 from pipeline.records import DataFile
 from schemas.metadata import FORMAT_KEY
@@ -72,14 +72,14 @@ def commit_files(
     def write(properties: CommitProperties) -> None:
         if base is None:
             create_table_with_add_actions(
-                storage.delta_uri(table_uri),
+                delta_uri(table_uri),
                 Schema.from_arrow(schema),
                 adds,
                 mode="error",
                 name=table_uri.rpartition("/")[2],
                 description=f"Maskpress, {FORMAT_KEY} {FORMAT_VERSION} at its creation",
                 configuration={"delta.enableExpiredLogCleanup": "false"},
-                storage_options=storage.delta_options(table_uri),
+                storage_options=delta_options(table_uri),
                 commit_properties=properties,
                 post_commithook_properties=_HOOKS,
             )

@@ -22,6 +22,7 @@ from deltalake.exceptions import DeltaError
 
 from pipeline import storage
 from pipeline.errors import InputError, StorageError
+from pipeline.publish.address import delta_options, delta_uri
 from schemas.metadata import FORMAT_KEY
 
 
@@ -71,9 +72,9 @@ def open_table(table_uri: str, version: int | None = None) -> DeltaTable:
     """
     try:
         return DeltaTable(
-            storage.delta_uri(table_uri),
+            delta_uri(table_uri),
             version=version,
-            storage_options=storage.delta_options(table_uri),
+            storage_options=delta_options(table_uri),
         )
     except (DeltaError, OSError) as error:
         at = "" if version is None else f" at version {version}"

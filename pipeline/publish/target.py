@@ -12,6 +12,7 @@ import msgspec
 from pipeline import storage
 from pipeline.config import FORMAT_VERSION
 from pipeline.errors import ConfigError
+from pipeline.publish.address import delta_uri
 from pipeline.publish.log import (
     head_version,
     last_publication,
@@ -81,7 +82,7 @@ def inspect_target(output_uri: str, input_uris: Iterable[str]) -> Target:
         wrote it.
     """
     _refuse_nesting(output_uri, input_uris)
-    storage.delta_uri(output_uri)
+    delta_uri(output_uri)
     versions = {table: head_version(storage.join(output_uri, table)) for table in TABLES}
     version = versions["compacted"]
     if version is None:

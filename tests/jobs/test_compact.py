@@ -140,7 +140,7 @@ def test_job_runs_from_anywhere_and_prints_what_it_did(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text(json.dumps(rows))
     done = compact("in.json", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for text in ("is published", "exact_duplicate", "RLE_SUM", "masks/s", "read_delta"):
+    for text in ("is published", "exact_duplicate", "RLE_SUM", "masks/s", "DeltaTable"):
         assert text in done.stdout
     assert "--dedup.per_category false 0 more" in done.stdout
     assert "compacting: 1 of 1 units, 3 masks" in done.stderr

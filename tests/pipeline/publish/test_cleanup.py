@@ -21,6 +21,7 @@ from pipeline.publish import (
     vacuum,
     write_heartbeat,
 )
+from pipeline.publish.address import delta_options, delta_uri
 from pipeline.publish.heartbeat import Heartbeat
 from pipeline.records import TABLES
 from tests.published import publish_run, run_name, schemas, write_run
@@ -90,8 +91,8 @@ def test_a_version_goes_when_its_retention_is_over(output_uri: str) -> None:
     assert vacuum(output_uri, dry_run=False) == []
     assert (
         DeltaTable(
-            storage.delta_uri(storage.join(output_uri, "compacted")),
-            storage_options=storage.delta_options(output_uri),
+            delta_uri(storage.join(output_uri, "compacted")),
+            storage_options=delta_options(output_uri),
         )
         .to_pyarrow_table(columns=["run_id"])["run_id"]
         .to_pylist()
@@ -220,7 +221,7 @@ def test_what_is_not_ours_is_kept(local_uri: str) -> None:
 
 def test_files_that_another_tool_replaced_go_after_retention(local_uri: str) -> None:
     publish_run(local_uri, 1)
-    path = storage.delta_uri(storage.join(local_uri, "compacted"))
+    path = delta_uri(storage.join(local_uri, "compacted"))
     DeltaTable(path).delete("image_id = 0")
     foreign = set(storage.list_names(storage.join(local_uri, "compacted")))
     DeltaTable(path).delete("image_id = 1")

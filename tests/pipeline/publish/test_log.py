@@ -7,6 +7,7 @@ from deltalake import write_deltalake
 
 from pipeline import storage
 from pipeline.errors import StorageError
+from pipeline.publish.address import delta_uri
 from pipeline.publish.log import (
     explain,
     head_version,
@@ -57,7 +58,7 @@ def test_no_table_no_version(tmp_path: Path) -> None:
 
 
 def test_publications_leave_out_foreign_commits(table_uri: str) -> None:
-    path = storage.delta_uri(table_uri)
+    path = delta_uri(table_uri)
     write_deltalake(path, make_rows(schemas()["compacted"], 1, "foreign"), mode="append")
     assert head_version(table_uri) == 2
     assert [commit.version for commit in publications(table_uri, 2)] == [0, 1]

@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 from pipeline import storage
 from pipeline.errors import ConfigError, ConflictError
 from pipeline.publish import find_run, history, inspect_target, open_tables, restore, rollback
+from pipeline.publish.address import delta_uri
 from pipeline.publish.log import head_version
 from pipeline.records import TABLES
 from tests.published import publish_run, run_name, schemas
@@ -58,7 +59,7 @@ def test_history_of_nothing(local_uri: str) -> None:
 
 def test_a_table_that_another_tool_changed_has_no_live_publication(local_uri: str) -> None:
     publish_run(local_uri, 1)
-    DeltaTable(storage.delta_uri(storage.join(local_uri, "compacted"))).delete("image_id = 0")
+    DeltaTable(delta_uri(storage.join(local_uri, "compacted"))).delete("image_id = 0")
     assert [entry["is_live"] for entry in history(local_uri)] == [False]
     assert restore(local_uri, 0) == 2
     assert [entry["is_live"] for entry in history(local_uri)] == [True, False]

@@ -15,6 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from pipeline import storage
 from pipeline.errors import ConfigError, ConflictError, SchemaError
 from pipeline.publish import find_run, inspect_target, open_tables, publish, tables
+from pipeline.publish.address import delta_uri
 from pipeline.publish.log import head_version, last_publication
 from pipeline.records import TABLES, DataFile
 from tests.published import make_rows, publish_run, run_name, schemas, write_run
@@ -103,7 +104,7 @@ def test_a_first_run_loses_to_another_first_run(local_uri: str) -> None:
 def test_a_foreign_commit_is_a_conflict_and_is_not_kept(local_uri: str) -> None:
     publish_run(local_uri, 1)
     stale = inspect_target(local_uri, [])
-    path = storage.delta_uri(storage.join(local_uri, "compacted"))
+    path = delta_uri(storage.join(local_uri, "compacted"))
     write_deltalake(path, make_rows(schemas()["compacted"], 1, "foreign"), mode="append")
     with pytest.raises(ConflictError, match="a WRITE that is not ours"):
         publish_run(local_uri, 2, target=stale)
@@ -116,7 +117,7 @@ def test_a_vacuum_meanwhile_is_no_conflict(local_uri: str) -> None:
         publish_run(local_uri, number)
     target = inspect_target(local_uri, [])
     for table in TABLES:
-        delta = DeltaTable(storage.delta_uri(storage.join(local_uri, table)))
+        delta = DeltaTable(delta_uri(storage.join(local_uri, table)))
         delta.vacuum(0, dry_run=False, enforce_retention_duration=False, full=False)
         assert delta.version() == 3
     assert find_run(inspect_target(local_uri, []), B).kind == "live"
@@ -195,7 +196,7 @@ def test_readers_see_the_old_version_or_the_new_one_whole(
 
     def look() -> None:
         # Raw readers of `compacted`, and ours of the set, around every commit.
-        path = storage.delta_uri(storage.join(local_uri, "compacted"))
+        path = delta_uri(storage.join(local_uri, "compacted"))
         for read in READERS.values():
             run_ids = read(path)
             assert run_ids in ([A] * 7, [B] * 7)
