@@ -1,0 +1,174 @@
+"""Grouping and dense input on a device, beside one CPU core: ``python -m benchmarks.gpu``.
+
+Without a CUDA device torch runs on the CPU, and the table says so. The fraction of
+the device's bandwidth counts the bytes of all arrays that torch's calls read and
+write (docs/gpu.md), not what sorting and searching move inside a call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from benchmarks import ours
+from benchmarks.measure import machine, paired, use_one_thread
+from benchmarks.workload import cached, make_workload
+from pipeline.masks import dense, group, torch_backend, torch_dense
+
+BANDWIDTH = {"H100": 3.35e12, "H200": 4.8e12, "A100": 2.0e12}
+"""Bytes per second of the device's memory, by a part of its name; SXM parts."""
+
+
+GATHERS = ("index_select", "searchsorted", "gather", "repeat_interleave")
+"""Calls that do not read the whole of what they look into; as much as they write is counted."""
+
+
+class CountBytes(TorchDispatchMode):
+    """Add up the bytes that calls read and write on the device, each once; views are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not getattr(func, "is_view", False):
+            name = func.overloadpacket.__name__
+            outputs = [t for t in tree_flatten(result)[0] if isinstance(t, torch.Tensor)]
+            inputs = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
+            written = sum(t.nbytes for t in outputs)
+            if name in GATHERS:
+                self.moved_bytes += 2 * written + min((t.nbytes for t in inputs[1:]), default=0)
+            else:
+                self.moved_bytes += written + sum(t.nbytes for t in inputs)
+        return result
+
+
+def main() -> None:
+    """Run and print; ``--json`` writes the figures."""
+    arguments = _parse()
+    use_one_thread("benchmarks.gpu")
+    torch.set_num_threads(1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU, one thread"
+    rows = [
+        *[_grouping(n, device, arguments.repeat) for n in arguments.images],
+        _bitmaps(device, arguments.repeat),
+        _soft_masks(device, arguments.repeat),
+    ]
+    _print(rows, name)
+    if arguments.json:
+        found = {"machine": machine(), "device": name, "rows": rows}
+        arguments.json.write_text(json.dumps(found, indent=1))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=[200])
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _grouping(n_images: int, device: str, repeat: int) -> dict[str, Any]:
+    """COCO strings in, leaders out, at 640 px."""
+    workload = cached(f"dense-{n_images}x100-640px-seed0", lambda: make_workload(n_images=n_images))
+    given = ours.arguments(workload)
+    return _pair(
+        f"group, {len(workload)} masks",
+        lambda: group.group_masks(*given, threshold=0.8),
+        lambda: torch_backend.group_masks(*given, threshold=0.8, device=device),
+        device,
+        repeat,
+    )
+
+
+def _bitmaps(device: str, repeat: int) -> dict[str, Any]:
+    """Read a hundred bitmaps of 1080p."""
+    y, x = np.mgrid[:1080, :1920]
+    random = np.random.default_rng(0)
+    places = random.uniform((0, 0, 40), (1080, 1920, 300), (100, 3))
+    bitmaps = np.array([(y - cy) ** 2 + (x - cx) ** 2 < r * r for cy, cx, r in places])
+    resident = torch.from_numpy(bitmaps).to(device)
+    return _pair(
+        "bitmaps, 100 of 1080p, on the device already",
+        lambda: dense.from_bitmaps(bitmaps),
+        lambda: torch_dense.from_bitmaps(resident, device=device),
+        device,
+        repeat,
+    )
+
+
+def _soft_masks(device: str, repeat: int) -> dict[str, Any]:
+    """Paste a thousand soft masks at 640 px."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:28, :28]
+    disc = 1 / (1 + np.exp(((y - 14) ** 2 + (x - 14) ** 2 - 100) / 20))
+    soft = np.repeat(disc[None].astype(np.float32), 1000, axis=0)
+    corner = random.uniform(0, 400, (1000, 2))
+    boxes = np.concatenate([corner, corner + random.uniform(20, 200, (1000, 2))], axis=1)
+    given = (soft, boxes.astype(np.float32), np.full((1000, 2), 640, np.int32))
+    return _pair(
+        "soft masks, 1000 of 28x28",
+        lambda: dense.from_roi(*given),
+        lambda: torch_dense.from_roi(*given, device=device),
+        device,
+        repeat,
+    )
+
+
+def _pair(
+    name: str, core: Callable[[], Any], on_device: Callable[[], Any], device: str, repeat: int
+) -> dict[str, Any]:
+    """Time one core and the device in turn; both must give the same arrays."""
+
+    def waited() -> Any:
+        result = on_device()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return result
+
+    pair = paired(core, {"torch": waited}, repeat)["torch"]
+    with CountBytes() as count:
+        found = waited()
+    return {
+        "name": name,
+        "core_s": min(pair.reference.wall_s),
+        "device_s": min(pair.other.wall_s),
+        "moved_bytes": count.moved_bytes,
+        "same": all(
+            np.array_equal(one, other)
+            for one, other in zip(core(), found, strict=True)
+            if isinstance(one, np.ndarray)
+        ),
+    }
+
+
+def _print(rows: list[dict[str, Any]], device: str) -> None:
+    bandwidth = next((rate for part, rate in BANDWIDTH.items() if part in device), None)
+    table = Table(title=f"torch on {device}, beside the compiled kernels on one core")
+    for heading in ("what", "core ms", "torch ms", "ratio", "moved MB", "bandwidth", "same"):
+        table.add_column(heading)
+    for row in rows:
+        share = "-"
+        if bandwidth:
+            share = f"{row['moved_bytes'] / row['device_s'] / bandwidth:.1%}"
+        ratio = row["core_s"] / row["device_s"]
+        times = f"{row['core_s'] * 1e3:.1f}", f"{row['device_s'] * 1e3:.1f}", f"{ratio:.2f}"
+        moved = f"{row['moved_bytes'] / 1e6:.0f}"
+        table.add_row(row["name"], *times, moved, share, "yes" if row["same"] else "NO")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
