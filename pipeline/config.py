@@ -227,11 +227,22 @@ class GateConfig:
     min_mean_iou: float | None = None
     """Smallest mean IoU of merged rows with their leaders' input masks, in [0, 1]."""
 
+    max_ap_drop: float | None = None
+    """Largest loss of COCO mask AP against --report.ground_truth, in [0, 1]."""
+
     def __post_init__(self) -> None:
-        for name in ("max_merged_fraction", "min_mean_iou"):
+        for name in ("max_merged_fraction", "min_mean_iou", "max_ap_drop"):
             value = getattr(self, name)
             is_valid = value is None or 0 <= value <= 1
             _require(is_valid, f"gate.{name}", "a fraction in [0, 1]", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What the report is about beyond the run itself; nothing here changes the result."""
+
+    ground_truth: str | None = None
+    """COCO annotations: AP and boundary AP on its images, of what came and of what is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +285,7 @@ class CompactConfig:
     dedup: DedupConfig = field(default_factory=DedupConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     write: WriteConfig = field(default_factory=WriteConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -286,6 +298,12 @@ class CompactConfig:
     def __post_init__(self) -> None:
         _require(bool(self.inputs), "inputs", "at least one INPUT", self.inputs)
         _require(bool(self.output.strip()), "output", "a directory or URI", self.output)
+        _require(
+            self.gate.max_ap_drop is None or self.report.ground_truth is not None,
+            "gate.max_ap_drop",
+            "--report.ground_truth FILE beside it",
+            self.report.ground_truth,
+        )
         _require(
             not (self.run.backend == "numba" and self.device == "cuda"),
             "device",

@@ -15,7 +15,7 @@ import pyarrow as pa
 import ray
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline import checks, cluster, publish, report, runs, storage, tasks
+from pipeline import checks, cluster, evaluate, publish, report, runs, storage, tasks
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig
 from pipeline.errors import ConfigError
@@ -94,6 +94,8 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     run_id = name_run(inventory, config)
     if is_live(target, run_id):
         return Outcome("already", run_id)
+    truth_file = config.report.ground_truth
+    truth = evaluate.read_truth(truth_file) if truth_file else None
     timer.done("inventory")
     cluster.start(config)
     timer.done("ray_start")
@@ -110,7 +112,9 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
         schemas = tasks.schemas(plan)
         files = checks.before_commit(plan, records, output, schemas)
         timer.done("verify")
-        document = report.build(plan, records, config, timer)
+        metrics = evaluate.compare(truth, plan, records, config, output) if truth else None
+        timer.done("metrics")
+        document = report.build(plan, records, config, timer, metrics)
         report.write(output, document, records)
         if report.failed_gates(document):
             report.render(output, run_id)

@@ -40,7 +40,11 @@ class Timer:
 
 
 def build(
-    plan: Plan, records: Sequence[UnitRecord], config: CompactConfig, timer: Timer
+    plan: Plan,
+    records: Sequence[UnitRecord],
+    config: CompactConfig,
+    timer: Timer,
+    metrics: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the report of a run as plain values; docs/report.md explains every key.
 
@@ -54,6 +58,8 @@ def build(
         The resolved configuration.
     timer : Timer
         Wall seconds so far.
+    metrics : dict, optional
+        AP before and after, see `pipeline.evaluate`.
     """
     totals = total_sources(records)
     numbers = _sum([record.numbers for record in records])
@@ -85,6 +91,8 @@ def build(
         },
         "merged_fraction": _ratio(rows["merged"], rows["read"]),
         "mean_iou": _ratio(numbers.get("iou_sum", 0.0), rows["merged"]),
+        "metrics": metrics,
+        "ap_drop": metrics["segm"]["ap_drop"] if metrics else None,
         "mean_fidelity": _ratio(numbers.get("fidelity_sum", 0.0), rows["kept"]),
         "counters": {
             name.removeprefix("counter."): int(count)

@@ -86,7 +86,7 @@ def figures(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ``run_id``, ``figure`` (the keys of report.json that lead to it, joined by dots) and
         ``value``. Lists, settings, gates, and what is told by source or category are left out.
     """
-    left_out = ("config", "versions", "sources", "categories", "histograms", "gates")
+    left_out = ("config", "versions", "sources", "categories", "histograms", "gates", "metrics")
     for key, value in document.items():
         if key not in left_out:
             for figure, number in _numbers(key, value):

@@ -16,6 +16,7 @@ def gate_rows(document: dict[str, Any], config: GateConfig) -> list[dict[str, An
     limits = (
         ("max_merged_fraction", config.max_merged_fraction, "merged_fraction", "at most"),
         ("min_mean_iou", config.min_mean_iou, "mean_iou", "at least"),
+        ("max_ap_drop", config.max_ap_drop, "ap_drop", "at most"),
     )
     found: list[dict[str, Any]] = []
     for name, limit, row, bound in limits:

@@ -18,9 +18,10 @@ SURFACE = """
 --dedup.source_column --dedup.source_priority --dedup.threshold --dedup.vote_fraction
 --encode.encoding --encode.epsilon --encode.fidelity
 --filter.min_area --filter.min_score
---gate.max_merged_fraction --gate.min_mean_iou
+--gate.max_ap_drop --gate.max_merged_fraction --gate.min_mean_iou
 --read.columns --read.drop --read.format --read.id_mode --read.max_reject_fraction
 --read.on_invalid --read.repair --read.skip_bad_files
+--report.ground_truth
 --run.backend --run.resume --run.shared_path --run.unit_bytes --run.workers
 --write.compression_level --write.row_group_rows
 """
@@ -46,7 +47,17 @@ def flags() -> set[str]:
         sys.path.pop(0)
     actions = job.build_parser()._actions
     found = {name for action in actions for name in action.option_strings}
-    groups = {"--read", "--clean", "--filter", "--dedup", "--encode", "--gate", "--write", "--run"}
+    groups = {
+        "--read",
+        "--clean",
+        "--filter",
+        "--dedup",
+        "--encode",
+        "--gate",
+        "--report",
+        "--write",
+        "--run",
+    }
     return found - groups - {"-h", "--help", "--print_config", "--dedup.source_priority+"}
 
 
