@@ -94,11 +94,8 @@ def build(
         "metrics": metrics,
         "ap_drop": metrics["segm"]["ap_drop"] if metrics else None,
         "mean_fidelity": _ratio(numbers.get("fidelity_sum", 0.0), rows["kept"]),
-        "counters": {
-            name.removeprefix("counter."): int(count)
-            for name, count in sorted(numbers.items())
-            if name.startswith("counter.")
-        },
+        "counters": _counts(numbers, "counter."),
+        "backend": _counts(numbers, "backend."),
         "histograms": _sum_histograms(records),
         "near_miss_range": list(near_range(config.dedup.threshold)),
         "estimate": _estimate(plan, numbers, rows["read"], config),
@@ -212,6 +209,15 @@ def _versions() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     return {"format": FORMAT_VERSION, "kernels": KERNEL_VERSION, **found}
+
+
+def _counts(numbers: dict[str, float], prefix: str) -> dict[str, int]:
+    """Return the numbers whose names start with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): int(count)
+        for name, count in sorted(numbers.items())
+        if name.startswith(prefix)
+    }
 
 
 def _ratio(part: float, whole: float) -> float | None:
