@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ import ray
 from pipeline import backend, storage
 from pipeline.config import CompactConfig
 from pipeline.errors import CompactionError, ConfigError
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 _KEEP_WORKERS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -63,9 +66,14 @@ def start(config: CompactConfig) -> None:
 
 
 def start_local(**options: Any) -> None:
-    """Start a Ray on this machine that ends with this process; options go to `ray.init`."""
+    """Start a Ray on this machine that ends with this process; options go to `ray.init`.
+
+    Its workers run this very copy of the code, whichever one is installed.
+    """
     for name, value in _KEEP_WORKERS.items():
         os.environ.setdefault(name, value)
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init(address="local", include_dashboard=False, **quiet, **options)

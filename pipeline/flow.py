@@ -97,13 +97,13 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     truth_file = config.report.ground_truth
     truth = evaluate.read_truth(truth_file) if truth_file else None
     timer.done("inventory")
-    cluster.start(config)
-    timer.done("ray_start")
     old_plan = runs.read_plan(output, run_id) if config.run.resume else None
     plan = old_plan or make_plan(inventory, scan_all(inventory, config), config)
     timer.done("plan")
     if config.dry_run:
         return Outcome("planned", run_id, plan=plan)
+    cluster.start(config)
+    timer.done("ray_start")
     if old_plan is None:
         runs.begin(plan, output)
     with publish.beating(output, run_id):
@@ -196,10 +196,11 @@ def execute(
 
 
 def scan_all(inventory: Sequence[InputFile], config: CompactConfig) -> list[FileScan]:
-    """Look at every input file once: on the driver where that is quick, else in tasks."""
+    """Look at every input file once: on the driver where that is quick, else in tasks of Ray."""
     total = sum(file.file_bytes for file in inventory)
     if total <= SCAN_HERE_BYTES:
         return [scan(file, config.read, config.run.unit_bytes) for file in inventory]
+    cluster.start(config)
     remote = ray.remote(num_cpus=1, max_retries=3)(scan)
     pending = [remote.remote(file, config.read, config.run.unit_bytes) for file in inventory]
     return ray.get(pending)
