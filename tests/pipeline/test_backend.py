@@ -6,10 +6,11 @@ import importlib.util
 from typing import Any, Literal
 
 import pytest
+import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import backend
+from pipeline import backend, cluster
 from pipeline.config import CompactConfig, DedupConfig, RunConfig
 from pipeline.errors import ConfigError
 from pipeline.records import UnitRecord
@@ -104,3 +105,33 @@ def test_tables_are_the_same(
     assert ours.rejects.equals(theirs.rejects)
     assert [result.record.numbers.get("backend.torch.cpu") for result in results] == [None, 1]
     assert [result.record.numbers.get("backend.numba.cpu") for result in results] == [1, None]
+
+
+# --- Actors and GPUs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "run", "actors", "actor_gpus"),
+    [
+        (2.0, "auto", {}, 2, 1.0),
+        (1.0, "auto", {"workers": 4}, 4, 0.25),
+        (4.0, "cuda", {"workers": 2}, 2, 1.0),
+        (2.0, "auto", {"backend": "numba"}, 4, 0.0),
+        (2.0, "auto", {"backend": "torch"}, 2, 1.0),
+        (2.0, "cpu", {}, 4, 0.0),
+        (0.0, "auto", {}, 4, 0.0),
+    ],
+)
+def test_an_actor_for_each_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: float,
+    device: Device,
+    run: dict[str, Any],
+    actors: int,
+    actor_gpus: float,
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": gpus})
+    settings = CompactConfig(inputs=("x",), output="y", device=device, run=RunConfig(**run))
+    pool = cluster.pool_size(settings)
+    assert (pool.actors, pool.actor_gpus) == (actors, actor_gpus)
+    assert pool.actors * pool.actor_cpus <= 4
