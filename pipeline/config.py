@@ -39,6 +39,9 @@ class ReadConfig:
         "coco_results",
         "coco_lines",
         "coco_annotations",
+        "detectron2_predictions",
+        "detectron2_dicts",
+        "sa1b",
         "parquet",
         "parquet_images",
         "compacted",
@@ -53,6 +56,9 @@ class ReadConfig:
 
     id_mode: Literal["auto", "int", "string"] = "auto"
     """Type of image_id in the output; auto takes the first input's and refuses a mix."""
+
+    category_space: dict[str, str] = field(default_factory=dict[str, str])
+    """File name pattern -> dataset, contiguous (detectron2's 0 to K-1), or JSON that maps them."""
 
     on_invalid: Literal["reject", "fail", "repair"] = "reject"
     """Rows that cannot be used: reject them, fail at the first, or try --read.repair before."""

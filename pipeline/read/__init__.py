@@ -14,20 +14,32 @@ from pipeline.read import (
     coco_lines,
     coco_results,
     compacted,
+    detectron2_dicts,
+    detectron2_predictions,
     parquet,
     parquet_images,
+    sa1b,
 )
+from pipeline.read.category_space import check_category_spaces
 from pipeline.read.detect import sniff
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.storage import InputFile
 
-__all__ = ["FORMATS", "FileScan", "ReadResult", "Slice", "SourceContext", "payloads", "read"]
-__all__ += ["scan", "sniff"]
+__all__ = ["FORMATS", "FileScan", "ReadResult", "Slice", "SourceContext"]
+__all__ += ["check_category_spaces", "payloads", "read", "scan", "sniff"]
 
-_READERS = {
-    reader.FORMAT: reader
-    for reader in (coco_results, coco_lines, coco_annotations, parquet, parquet_images, compacted)
-}
+_MODULES = (
+    coco_results,
+    coco_lines,
+    coco_annotations,
+    detectron2_predictions,
+    detectron2_dicts,
+    sa1b,
+    parquet,
+    parquet_images,
+    compacted,
+)
+_READERS = {module.FORMAT: module for module in _MODULES}
 
 FORMATS = tuple(_READERS)
 """Names of the formats that can be read."""

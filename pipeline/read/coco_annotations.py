@@ -114,7 +114,7 @@ def _file_facts(uri: str, source: SourceContext, id_mode: str, id_type: str) -> 
     text = source_text(uri, source)
     images, categories = source.ranges.get("images"), source.ranges.get("categories")
     return _read_facts(text, images, categories, id_mode, id_type)._replace(
-        has_category=source.has_category
+        has_category=source.has_category, category_map=source.category_map
     )
 
 

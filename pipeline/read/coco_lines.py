@@ -38,7 +38,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
 
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:
     """Read the rows of one slice."""
-    facts = FileFacts(has_category=source.has_category)
+    facts = FileFacts(has_category=source.has_category, category_map=source.category_map)
     return read_json(part, source, config, id_type, facts)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError
+from pipeline.read.category_space import resolve_category_space
 from pipeline.read.json_read import check_head, json_payloads, read_json
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
@@ -44,7 +45,7 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
 
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:
     """Read the rows of one slice."""
-    facts = FileFacts(has_category=source.has_category)
+    facts = FileFacts(has_category=source.has_category, category_map=source.category_map)
     return read_json(part, source, config, id_type, facts)
 
 
@@ -71,6 +72,7 @@ def to_file_scan(
             f"{file.uri}: expected each annotation id once, got {n_repeated} rows with the id of "
             "an earlier one; number them anew, or keep them with --read.on_invalid reject"
         )
+    space, category_map = resolve_category_space(file.uri, rows.format, config)
     return FileScan(
         format=rows.format,
         id_type=rows.id_type,
@@ -86,5 +88,7 @@ def to_file_scan(
             compression=file.compression,
             file_bytes=file.file_bytes,
             tag=file.tag,
+            category_map=category_map,
         ),
+        category_space=space,
     )

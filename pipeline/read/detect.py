@@ -75,6 +75,10 @@ def _sniff_array(window: JsonWindow) -> str:
             row: Any = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return "coco_results"
+        if isinstance(row, dict) and isinstance(row.get("instances"), list):
+            return "detectron2_predictions"
+        if isinstance(row, dict) and isinstance(row.get("annotations"), list):
+            return "detectron2_dicts"
         if isinstance(row, dict) and ("image_id" in row or "segmentation" in row):
             return "coco_results"
         raise SchemaError(f"{window.uri}: {_expected()}, got a list whose first row is {show(row)}")
@@ -90,6 +94,8 @@ def _sniff_object(window: JsonWindow) -> str:
         keys.append(take_key(window))
         if keys[-1] in _COCO_KEYS:
             return "coco_annotations"
+        if keys[-1] == "image" and window.peek() == b"{":
+            return "sa1b"
         if keys[-1] in _ROW_KEYS:
             return "coco_lines"
         if window.peek() == b"[":

@@ -51,8 +51,9 @@ def sanitize_row(row: object, id_type: str, id_mode: str) -> dict[str, Any] | Fa
         ]
     clean["image_id"] = image_id
     clean["iscrowd"] = bool(row.get("iscrowd"))
-    if _is_int64(row.get("id")):
-        clean["id"] = row["id"]
+    for name in ("id", "height", "width", "bbox_mode"):
+        if _is_int64(row.get(name)):
+            clean[name] = row[name]
     if _is_number(row.get("area")):
         clean["area"] = row["area"]
     return clean

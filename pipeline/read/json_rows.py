@@ -36,6 +36,9 @@ class Row(msgspec.Struct, Generic[Id], gc=False):
     id: Int64 | float | str | None = None
     area: float | None = None
     iscrowd: bool | Literal[0, 1] | None = None
+    height: Int64 | None = None
+    width: Int64 | None = None
+    bbox_mode: Int64 | None = None
 
 
 class DecodedRows:
@@ -147,10 +150,10 @@ def to_raw_rows(decoded: DecodedRows, first_row: int, id_type: str) -> RawRows:
         score=pa.array(column("score"), pa.float64()),
         iscrowd_N=np.array([bool(value) for value in column("iscrowd")], np.bool_),
         has_bbox_N=has_bbox_N,
-        bbox_xywh_N4=_box_column(boxes, has_bbox_N),
+        bbox_xywh_N4=_to_xywh(_box_column(boxes, has_bbox_N), column("bbox_mode")),
         area=pa.array(column("area"), pa.float64()),
         extras=no_extras,
-        listed_hw_N2=np.full((len(rows), 2), -1, np.int64),
+        listed_hw_N2=_size_column(column("height"), column("width")),
         **masks,
     )
 
@@ -161,6 +164,27 @@ def _box_column(boxes: list[Box | None], has_bbox_N: NDArray[np.bool_]) -> NDArr
     flat = np.fromiter(chain.from_iterable(given), np.float64, 4 * len(given))
     box_N4[has_bbox_N] = flat.reshape(-1, 4)
     return box_N4
+
+
+def _to_xywh(box_N4: NDArray[np.float64], modes: list[int | None]) -> NDArray[np.float64]:
+    """Return boxes as XYWH, by detectron2's ``BoxMode``: 0 is XYXY, 1 XYWH; NaN for others."""
+    if any(modes):
+        is_other_N = np.array([mode not in (None, 0, 1) for mode in modes], np.bool_)
+        box_N4[is_other_N] = np.nan
+    if 0 in modes:
+        is_corners_N = np.array([mode == 0 for mode in modes], np.bool_)
+        box_N4[is_corners_N, 2:] -= box_N4[is_corners_N, :2]
+    return box_N4
+
+
+def _size_column(heights: list[int | None], widths: list[int | None]) -> NDArray[np.int64]:
+    if not any(heights):
+        return np.full((len(heights), 2), -1, np.int64)
+    sides = [
+        (-1, -1) if height is None or width is None else (height, width)
+        for height, width in zip(heights, widths, strict=True)
+    ]
+    return np.array(sides, np.int64)
 
 
 def _row_type(id_type: str, id_mode: str) -> Any:

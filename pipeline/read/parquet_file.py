@@ -18,6 +18,7 @@ from pipeline.columns import is_list, is_valid, one_chunk
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError, StorageError
 from pipeline.read.box_mode import check_box_mode
+from pipeline.read.category_space import resolve_category_space
 from pipeline.read.finish import RawGroup, finish_slice
 from pipeline.read.id_statistics import IdStatistics
 from pipeline.read.image_ids import convert_id
@@ -88,6 +89,7 @@ def scan_parquet(
         if slices:
             _check_head(file.uri, parquet, layout, config, kind)
     extras = layout.extras.serialize().to_pybytes()
+    space, category_map = resolve_category_space(file.uri, kind.format, config)
     return FileScan(
         format=kind.format,
         id_type=layout.id_type if slices else None,
@@ -96,8 +98,13 @@ def scan_parquet(
         n_images=statistics.n_distinct(),
         extras=extras,
         source=SourceContext(
-            extras, has_category=has_category, columns=config.columns, drop=config.drop
+            extras,
+            has_category=has_category,
+            columns=config.columns,
+            drop=config.drop,
+            category_map=category_map,
         ),
+        category_space=space,
     )
 
 
@@ -131,7 +138,7 @@ def read_parquet(
             f"{part.stop - 1}, got {len(table)}; the file was changed during the run: start again"
         )
     rows = to_raw_rows(table, layout, part.first_row, id_type, config.id_mode)
-    facts = FileFacts(has_category=source.has_category)
+    facts = FileFacts(has_category=source.has_category, category_map=source.category_map)
     faults = rows.verdicts.faults
     too_large = {place for place, fault in faults.items() if fault.code == "VALUE_TOO_LARGE"}
     return finish_slice(

@@ -50,8 +50,9 @@ class RowScan:
         self._float_at: int | None = None
         self._own_ids: list[NDArray[np.int64]] = []
 
-    def add(self, found: Elements) -> None:
-        """Take in the next rows."""
+    def add(self, found: Elements, count_N: NDArray[np.int64] | None = None) -> None:
+        """Take in the next rows; or elements that hold `count_N` rows each."""
+        ends_N = np.arange(1, len(found.start_N) + 1) if count_N is None else np.cumsum(count_N)
         self.head = self.head or found
         ids, is_usable_N = self._convert_ids(found)
         self.statistics.add(ids, is_usable_N)
@@ -69,7 +70,8 @@ class RowScan:
             start = self._open[2] if self._open else int(start_N[row])
             reach = int(np.searchsorted(stop_N[row:], start + self._unit_bytes)) + row + 1
             stop_row = row + 1 if is_giant else min([reach, len(start_N), *giants[:1]])
-            self._grow(start, int(stop_N[stop_row - 1]), stop_row - row)
+            n_rows = int(ends_N[stop_row - 1]) - (int(ends_N[row - 1]) if row else 0)
+            self._grow(start, int(stop_N[stop_row - 1]), n_rows)
             self._widen(ids, is_usable_N, row, stop_row)
             if is_giant or self._open[3] - start >= self._unit_bytes:
                 self._close()
@@ -124,11 +126,11 @@ class RowScan:
     def _close(self) -> None:
         if self._open:
             first_row, n_rows, start, stop, low, high = self._open
-            self.slices.append(
-                Slice(
-                    self.uri, self.format, first_row, n_rows, start, stop, stop - start, low, high
+            size = stop - start
+            if n_rows:
+                self.slices.append(
+                    Slice(self.uri, self.format, first_row, n_rows, start, stop, size, low, high)
                 )
-            )
             self._open = []
 
     def _convert_ids(self, found: Elements) -> tuple[Any, NDArray[np.bool_]]:

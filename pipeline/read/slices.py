@@ -60,6 +60,8 @@ class SourceContext(msgspec.Struct, frozen=True):
         ``--read.columns``.
     drop : tuple of str
         ``--read.drop``.
+    category_map : tuple of int
+        Contiguous category id -> dataset id; empty where ids stay as they are.
     """
 
     extras: bytes = b""
@@ -70,6 +72,7 @@ class SourceContext(msgspec.Struct, frozen=True):
     tag: str = ""
     columns: dict[str, str] = {}
     drop: tuple[str, ...] = ()
+    category_map: tuple[int, ...] = ()
 
 
 class FileScan(msgspec.Struct, frozen=True):
@@ -95,6 +98,8 @@ class FileScan(msgspec.Struct, frozen=True):
         What `pipeline.read.read` needs beside a slice; holds `extras` and `context` again.
     counters : dict of str to int
         What the scan noticed of the whole file and is worth a number.
+    category_space : str
+        ``"dataset"`` or ``"contiguous"``: which ids its categories have once it is read.
     """
 
     format: str
@@ -106,6 +111,7 @@ class FileScan(msgspec.Struct, frozen=True):
     context: dict[str, tuple[int, int]] = {}
     source: SourceContext = SourceContext()
     counters: dict[str, int] = {}
+    category_space: str = "dataset"
 
 
 class ReadResult(NamedTuple):

@@ -7,8 +7,10 @@ worker that is given the slices of a file in order decompresses it once.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -17,6 +19,7 @@ from pipeline import storage
 from pipeline.errors import InputError, StorageError
 from pipeline.read.json_stream import WINDOW_BYTES, JsonWindow
 from pipeline.read.slices import SourceContext
+from pipeline.read.torch_text import torch_to_json
 from pipeline.storage import InputFile
 
 MAX_RATIO = 500
@@ -25,7 +28,12 @@ MAX_RATIO = 500
 FREE_BYTES = 1 << 30
 
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "torch",
+    b"\x80": "torch",
+}
 
 
 class TextFile(NamedTuple):
@@ -36,7 +44,7 @@ class TextFile(NamedTuple):
     uri : str
         Where it is.
     compression : str
-        ``"gzip"``, ``"zstd"``, or ``""``.
+        ``"gzip"``, ``"zstd"``, ``"torch"`` (whose text is what it holds, as JSON), or ``""``.
     file_bytes : int
         Its size, compressed.
     tag : str
@@ -115,9 +123,12 @@ class _Stream:
     def __init__(self, file: TextFile) -> None:
         self.file = file
         self.offset = 0
-        self._raw: Any = storage.open_input(file.uri)
+        if file.compression == "torch":
+            self._raw: Any = io.BytesIO(_torch_text(file.uri, file.tag))
+        else:
+            self._raw = storage.open_input(file.uri)
         self._stream: Any = self._raw
-        if file.compression:
+        if file.compression in ("gzip", "zstd"):
             self._stream = pa.CompressedInputStream(
                 pa.PythonFile(self._raw, mode="r"), file.compression
             )
@@ -158,6 +169,12 @@ class _Stream:
                     f"got: {reason}; the file was cut off or damaged: copy or write it again"
                 ) from error
             raise StorageError(f"{self.file.uri}: could not read it: {reason}") from error
+
+
+@lru_cache(maxsize=1)
+def _torch_text(uri: str, tag: str) -> bytes:
+    """Return the text of a torch file; kept, since it is looked at several times."""
+    return torch_to_json(uri)
 
 
 _kept: dict[TextFile, _Stream] = {}

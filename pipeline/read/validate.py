@@ -36,11 +36,14 @@ class FileFacts(NamedTuple):
         Ids of the categories that the file lists, sorted; None if it lists none.
     has_category : bool
         Whether any row of the file has a category; if none has, all are of one class.
+    category_map : tuple of int
+        Contiguous category id -> the id that it gets; empty where ids stay as they are.
     """
 
     images: ImageTable | None = None
     category_ids: NDArray[np.int64] | None = None
     has_category: bool = True
+    category_map: tuple[int, ...] = ()
 
 
 class Validated(NamedTuple):
@@ -71,6 +74,8 @@ def validate(raw: RawRows, uri: str, id_type: str, facts: FileFacts) -> Validate
         INSTANCES in the order of the rows. No rows in: an empty table.
     """
     verdicts = Verdicts(len(raw.source_row_N))
+    if facts.category_map:
+        raw = _map_categories(raw, facts.category_map, verdicts)
     size_hw_N2 = _check_images(raw, facts.images, verdicts)
     _check_values(raw, facts, verdicts)
     _check_sizes(raw, size_hw_N2, facts.images is not None, verdicts)
@@ -120,6 +125,20 @@ def _check_images(raw: RawRows, images: ImageTable | None, verdicts: Verdicts) -
         ),
     )
     return np.where(has_own_N[:, None], raw.size_hw_N2, listed_N2)
+
+
+def _map_categories(raw: RawRows, new_ids: tuple[int, ...], verdicts: Verdicts) -> RawRows:
+    has_category_N = columns.is_valid(raw.category_id)
+    old_N = pc.fill_null(raw.category_id, 0).to_numpy()
+    is_mapped_N = (old_N >= 0) & (old_N < len(new_ids))
+    verdicts.refuse(
+        has_category_N & ~is_mapped_N,
+        "CATEGORY",
+        "category_id",
+        lambda row: f"expected a contiguous id from 0 to {len(new_ids) - 1}, got {old_N[row]}",
+    )
+    new_N = np.array(new_ids, np.int64)[np.where(is_mapped_N, old_N, 0)]
+    return raw._replace(category_id=pa.array(new_N, mask=~has_category_N))
 
 
 def _check_values(raw: RawRows, facts: FileFacts, verdicts: Verdicts) -> None:
