@@ -10,11 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import dedup
+from pipeline.arrow import pc
 from pipeline.columns import size_hw, to_strings
 from pipeline.config import CompactConfig, DedupConfig
 from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix
 from pipeline.encode import merged_masks
 from pipeline.masks import contour, overlap, rle, rows
+from pipeline.measures import stored_lengths
 from pipeline.order import OrderedRows, take_rows
 
 STEP = 0.1
@@ -67,8 +69,21 @@ def choices(config: DedupConfig) -> dict[str, tuple[str, DedupConfig]]:
     return found
 
 
-def try_choices(result: Deduplicated, config: CompactConfig, fraction: float) -> Tried:
+def try_choices(
+    result: Deduplicated, compacted: pa.Table, config: CompactConfig, fraction: float
+) -> Tried:
     """Count on sampled images what neighbouring settings and other encodings would give.
+
+    Parameters
+    ----------
+    result : Deduplicated
+        The unit's rows and what became of them.
+    compacted : pa.Table
+        What is kept, in the order of the rows.
+    config : CompactConfig
+        The present settings.
+    fraction : float
+        Share of the images, chosen by a hash of the image_id.
 
     Returns
     -------
@@ -92,7 +107,11 @@ def try_choices(result: Deduplicated, config: CompactConfig, fraction: float) ->
     for name, (_, changed) in choices(config.dedup).items():
         leader_M = group_rows(sample, is_out_M, changed).leader_N
         numbers[f"sample_merged.{name}"] = int((leader_M != own_M).sum())
-    numbers |= encoded_bytes(result, index_M[result.is_kept_N[index_M]], config)
+    kept_M = index_M[result.is_kept_N[index_M]]
+    place_M = np.searchsorted(np.flatnonzero(result.is_kept_N), kept_M)
+    stored = stored_lengths(compacted.take(pa.array(place_M)))
+    numbers |= encoded_bytes(result, kept_M, config)
+    numbers[f"sample_bytes.{config.encode.encoding}"] = int(pc.sum(stored).as_py() or 0)
     near = near_misses(sample, result.is_kept_N[index_M] & ~is_crowd_M, config.dedup)
     near = near._replace(i_P=index_M[near.i_P], j_P=index_M[near.j_P])
     counts = np.histogram(near.overlap_P, NEAR_BINS, near_range(config.dedup.threshold))[0]

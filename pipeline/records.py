@@ -121,7 +121,7 @@ class GroupSample(msgspec.Struct):
     overlap : float or None
         Lowest overlap of a member with the leader, by the measure of ``--dedup.overlap``.
     counts, stored_counts : str
-        The leader's input mask, and the mask that stands for the group, as COCO strings;
+        The leader's input mask, and the mask that is stored for the group, as COCO strings;
         empty where they are too long to be kept.
     members : list of MemberSample
         The first of its members in order; `n_members` counts all of them.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import CompactConfig
 from pipeline.dedup import Deduplicated, overlaps
-from pipeline.encode import merged_masks
 from pipeline.estimate import NearMisses
 from pipeline.records import GroupSample, MemberSample
+from pipeline.stored import coco_counts
 
 KINDS = ("largest", "least_certain", "near_miss", "worst_fidelity")
 """Why a group is kept, in the order in which a page shows them."""
@@ -49,7 +49,7 @@ def choose(
     near : NearMisses
         Of the sampled images.
     config : CompactConfig
-        Says by which measure rows overlap, and how groups are merged.
+        Says by which measure rows overlap.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def choose(
     if not picked:
         return []
     place_U = np.unique([n for _, n, _ in picked])
-    stored = merged_masks(result, kept_M[place_U], config).to_pylist()
+    stored = coco_counts(compacted.take(pa.array(place_U))).to_pylist()
     text_of = dict(zip(place_U.tolist(), stored, strict=True))
     samples: list[GroupSample] = []
     for kind, n, rank in picked:

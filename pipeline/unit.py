@@ -79,7 +79,7 @@ def compact_unit(
     _count(record, compacted, lineage, rejects)
     record.numbers[f"backend.{kernels.name}.{kernels.device}"] = 1
     measures.measure(record, result, compacted, lineage)
-    tried = estimate.try_choices(result, config, sample_fraction)
+    tried = estimate.try_choices(result, compacted, config, sample_fraction)
     record.numbers |= tried.numbers
     record.histograms |= tried.histograms
     record.samples = samples.choose(result, compacted, tried.near, config)
