@@ -67,7 +67,7 @@ def predictions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_config(source: Path, output: Path, **steps: Any) -> CompactConfig:
+def make_config(source: Path, output: Path | str, **steps: Any) -> CompactConfig:
     given: dict[str, Any] = {
         "filter": FilterConfig(min_score=0.1),
         "run": RunConfig(backend="numba", unit_bytes=1200),
@@ -190,6 +190,27 @@ def test_shuffled_files_with_text_ids_pass(tmp_path: Path) -> None:
     assert (findings.problems, findings.notes) == ([], [])
     assert findings.counts["sources"] == 3
     assert findings.counts["masks compared with their source"] == 8
+
+
+def test_output_of_any_store_passes(output_uri: str, predictions: Path) -> None:
+    run_inline(make_config(predictions, output_uri))
+    findings = verify(output_uri, is_all=True)
+    assert (findings.problems, findings.notes) == ([], [])
+    assert findings.counts["masks compared with their source"] == 8
+
+
+def test_failing_store_is_no_damage(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = first_file(out, "compacted")
+    read_bytes = storage.read_bytes
+
+    def fail(uri: str, *span: int) -> bytes:
+        if uri.endswith(path.name):
+            raise StorageError(f"{uri}: could not read it: no route to host")
+        return read_bytes(uri, *span)
+
+    monkeypatch.setattr(storage, "read_bytes", fail)
+    with pytest.raises(StorageError, match="no route to host"):
+        verify(str(out))
 
 
 def test_small_batches_find_the_same(
