@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-long check fix bench constraints
+.PHONY: setup demo test test-long check fix bench bench-gpu constraints
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,6 +36,9 @@ fix: .venv/.dev
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.dedup
 	$(BIN)/python -m benchmarks.encode
+
+bench-gpu: .venv/.bench
+	$(BIN)/python -m benchmarks.gpu
 
 # The CUDA libraries are left out: which of them torch wants is the torch build's own business.
 constraints: $(BIN)/uv

@@ -378,29 +378,3 @@ def fill_dense(counts_R, offsets_N1, n_pixels, bitmaps_NP):
         if at != n_pixels:
             return n
     return -1
-
-
-@kernel
-def count_dense_runs(bitmaps_NP, n_runs_N):
-    """Count the canonical runs of each row of pixels."""
-    for n in range(len(n_runs_N)):
-        n_runs = 2 if bitmaps_NP[n, 0] else 1
-        for p in range(1, bitmaps_NP.shape[1]):
-            n_runs += (bitmaps_NP[n, p] != 0) != (bitmaps_NP[n, p - 1] != 0)
-        n_runs_N[n] = n_runs
-
-
-@kernel
-def read_dense(bitmaps_NP, offsets_N1, counts_R):
-    """Write the canonical runs of each row of pixels, as many as were counted."""
-    for n in range(len(offsets_N1) - 1):
-        out = offsets_N1[n]
-        is_set = False
-        start = 0
-        for p in range(bitmaps_NP.shape[1]):
-            if (bitmaps_NP[n, p] != 0) != is_set:
-                counts_R[out] = p - start
-                out += 1
-                start = p
-                is_set = not is_set
-        counts_R[out] = bitmaps_NP.shape[1] - start

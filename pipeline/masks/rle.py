@@ -42,7 +42,6 @@ __all__ = [
     "empty_batch",
     "from_coco",
     "from_counts",
-    "from_dense",
     "inspect_coco",
     "size_code",
     "take",
@@ -291,44 +290,6 @@ def from_counts(
         counts, offsets_N1, sizes_N2, out_sizes_N2, out_counts_R, out_offsets_N1, code_N
     )
     return MaskBatch(out_sizes_N2, out_counts_R[:n_runs], out_offsets_N1), code_N
-
-
-def from_dense(bitmaps_NHW: NDArray[np.bool_] | NDArray[np.uint8]) -> MaskBatch:
-    """Run-length encode dense masks of one size.
-
-    Parameters
-    ----------
-    bitmaps_NHW : bool or uint8 (N, H, W)
-        Foreground where not 0.
-
-    Returns
-    -------
-    MaskBatch
-        Canonical runs. No masks in, none out. Cost: linear in pixels.
-
-    Raises
-    ------
-    MaskError
-        Where dtype or shape are others, or H x W is no image size.
-    """
-    if bitmaps_NHW.ndim != 3 or bitmaps_NHW.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
-        raise MaskError(
-            f"expected bool or uint8 of shape (N, H, W), got {bitmaps_NHW.dtype} of shape "
-            f"{bitmaps_NHW.shape}"
-        )
-    n_masks, height, width = bitmaps_NHW.shape
-    if _numba_rle.size_fault(height, width) != RleCode.OK:
-        raise MaskError(f"expected 1 <= h, w and h*w < 2**31, got {height} x {width}")
-    columns_first = np.ascontiguousarray(bitmaps_NHW.transpose(0, 2, 1)).view(np.uint8)
-    bitmaps_NP = frozen(columns_first.reshape(n_masks, height * width), np.uint8, n_dims=2)
-    n_runs_N = np.empty(n_masks, np.int64)
-    _numba_rle.count_dense_runs(bitmaps_NP, n_runs_N)
-    offsets_N1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_runs_N)])
-    counts_R = np.empty(offsets_N1[-1], np.uint32)
-    _numba_rle.read_dense(bitmaps_NP, offsets_N1, counts_R)
-    size_hw_N2 = np.empty((n_masks, 2), np.int32)
-    size_hw_N2[:] = height, width
-    return MaskBatch(size_hw_N2, counts_R, offsets_N1)
 
 
 def to_dense(batch: MaskBatch) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import pytest
 
 from jobs import demo
 from pipeline.errors import ConfigError
-from pipeline.masks import rle
+from pipeline.masks import dense
 from tests import oracle
 
 LABELS_HW = np.array([[0, 0, 1], [0, 0, 2]])
@@ -57,7 +57,7 @@ def test_runs_of_regions_are_those_of_their_pixels() -> None:
     members_NB[:2] = [[False], [True]]
     runs, expected = (
         demo.encode(labels_HW, members_NB),
-        rle.from_dense(members_NB[:, labels_HW]),
+        dense.from_bitmaps(members_NB[:, labels_HW]),
     )
     for ours, theirs in zip(runs, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
