@@ -326,9 +326,9 @@ def test_parity_with_the_oracle(stacks: list[Any]) -> None:
 def test_pixels_and_back(stack: Any, as_uint8: bool) -> None:
     batch = dense.from_bitmaps((stack * np.uint8(255)) if as_uint8 else stack)
     assert_same(batch, strategies.to_batch(stack))
-    dense = rle.to_dense(batch)
-    np.testing.assert_array_equal(dense, stack if len(stack) else np.zeros((0, 0, 0), bool))
-    assert dense.dtype == bool
+    drawn = rle.to_dense(batch)
+    np.testing.assert_array_equal(drawn, stack if len(stack) else np.zeros((0, 0, 0), bool))
+    assert drawn.dtype == bool
 
 
 @st.composite
