@@ -48,7 +48,6 @@ def measure(
         "walked_pairs": result.grouping.n_walked_pairs,
         "iou_sum": float(pc.sum(lineage["iou"]).as_py() or 0.0),
         "fidelity_sum": float(pc.sum(compacted["fidelity"]).as_py() or 0.0),
-        "stored_area": int(pc.sum(compacted["area"]).as_py() or 0),
     }
     size_M = compacted["n_merged"].to_numpy().astype(np.int64) + 1
     bin_M = np.minimum(np.log2(np.maximum(size_M, 1)).astype(np.int64), GROUP_BINS - 1)

@@ -175,3 +175,21 @@ def test_browser_shows_it_without_a_word_and_asks_for_nothing_else(
     assert "<img" not in seen.dom
     assert "&lt;/script&gt;&lt;img" in seen.dom
     assert "Where the bytes went" in seen.dom
+
+
+def test_metrics_are_on_the_page() -> None:
+    document, result = make_report(rectangles())
+    before = {"ap": 0.5, "ap50": 0.75, "ap75": None}
+    ap = {"before": before, "after": before | {"ap": 0.4321}}
+    document["metrics"] = {
+        "ground_truth": "file:///truth.json",
+        "images": 3,
+        "rows_before": 1234,
+        "rows_after": 1000,
+        "segm": ap,
+        "boundary": ap,
+        "categories": {},
+    }
+    text = Text(page.make_page(document, result.record.samples)).text
+    assert "Mask AP 0.5000 0.4321 -0.0679" in text
+    assert "1,234 valid rows that came, 1,000 that are kept" in text
