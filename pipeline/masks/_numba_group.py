@@ -13,55 +13,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 from numba import int64
-from numpy.typing import NDArray
 
-from pipeline.masks._jit import inlined, kernel
-from pipeline.masks._numba_group_grid import LEVELS
+from pipeline.masks._jit import kernel
 from pipeline.masks._numba_group_image import ARENA_FULL, DONE, REFUSED_ROW, clear, parse_image
-from pipeline.masks._numba_group_parse import MAX_EXTRAS, Scratch, number_table
+from pipeline.masks._numba_group_parse import Scratch
 from pipeline.masks._numba_group_policy import group_image
-from pipeline.masks._numba_group_rows import MAX_LAYERS, Rows
+from pipeline.masks._numba_group_room import make_room, rows_in, work_in
 from pipeline.masks._numba_group_strings import Strings
 from pipeline.masks._numba_group_vector import pointer_to
-from pipeline.masks._numba_group_work import NO_VECTORS, Grid, Members, Outcome, Work
+from pipeline.masks._numba_group_work import NO_VECTORS, Image, Outcome
 
-__all__ = ["ARENA_FULL", "DONE", "REFUSED_ROW", "Room", "State", "group_images", "make_room"]
-
-_N_INT32 = 23
-_N_INT64 = 5
-
-
-class Room(NamedTuple):
-    """What the kernel works in; contents are undefined unless something is said.
-
-    Attributes
-    ----------
-    int32_KM : int32 (23, M), int64_KM : int64 (5, M)
-        For the rows of the largest image, and 8 more.
-    head : int32 (number of categories)
-        All -1.
-    slots : int32, slot_serials : int64 (power of two)
-        Hash table; serials are 0.
-    level_start : int32, starts : int64
-        For the grid.
-    extras : int32, pending : int16, spans : int64, table : uint8, steps : int64
-        For the parse, see `pipeline.masks._numba_group_parse.Scratch`.
-    """
-
-    int32_KM: NDArray[np.int32]
-    int64_KM: NDArray[np.int64]
-    head: NDArray[np.int32]
-    slots: NDArray[np.int32]
-    slot_serials: NDArray[np.int64]
-    level_start: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    extras: NDArray[np.int32]
-    pending: NDArray[np.int16]
-    spans: NDArray[np.int64]
-    table: NDArray[np.uint8]
-    steps: NDArray[np.int64]
+__all__ = ["ARENA_FULL", "DONE", "REFUSED_ROW", "State", "group_images", "make_room"]
 
 
 class State(NamedTuple):
@@ -82,56 +45,6 @@ class State(NamedTuple):
 _AT = State()
 
 
-def make_room(n_rows_of_largest: int, n_categories: int) -> Room:
-    """Allocate what the kernel works in."""
-    n_slots = 1 << max(4, (2 * n_rows_of_largest - 1).bit_length())
-    return Room(
-        np.empty((_N_INT32, n_rows_of_largest + 8), np.int32),
-        np.empty((_N_INT64, n_rows_of_largest + 8), np.int64),
-        np.full(n_categories, -1, np.int32),
-        np.empty(n_slots, np.int32),
-        np.zeros(n_slots, np.int64),
-        np.empty(LEVELS + 1, np.int32),
-        np.empty(257, np.int64),
-        np.empty(2 * MAX_EXTRAS, np.int32),
-        np.empty(8, np.int16),
-        np.empty(3 * (MAX_LAYERS + 1), np.int64),
-        *number_table(),
-    )
-
-
-@inlined
-def rows_in(room):
-    """Give the rows of an image their room."""
-    a = room.int32_KM
-    b = room.int64_KM
-    return Rows(
-        pointer_to(a[0]), pointer_to(a[1]), pointer_to(a[2]), pointer_to(a[3]), pointer_to(a[4]),
-        pointer_to(a[5]), pointer_to(b[0]), pointer_to(a[6]), pointer_to(b[1]),
-    )  # fmt: skip
-
-
-@inlined
-def work_in(room):
-    """Give the grouping of an image its room."""
-    a = room.int32_KM
-    b = room.int64_KM
-    members = Members(
-        pointer_to(a[7]), pointer_to(a[8]), pointer_to(a[9]), pointer_to(a[10]),
-        pointer_to(a[11]), pointer_to(a[12]), pointer_to(a[13]),
-    )  # fmt: skip
-    grid = Grid(
-        pointer_to(b[2]), pointer_to(b[3]), pointer_to(room.starts), pointer_to(a[14]),
-        pointer_to(a[15]), pointer_to(b[4]), pointer_to(a[16]), pointer_to(a[17]),
-        pointer_to(room.level_start),
-    )  # fmt: skip
-    return Work(
-        members, grid, pointer_to(room.head), pointer_to(a[18]), pointer_to(a[19]),
-        pointer_to(a[20]), pointer_to(a[21]), pointer_to(a[22]), pointer_to(room.slots),
-        pointer_to(room.slot_serials), len(room.slots) - 1,
-    )  # fmt: skip
-
-
 @kernel
 def group_images(
     bytes_B, offsets_N1, size_hw_N2, image_offsets_G1, category_N, is_crowd_N, source_N,
@@ -145,7 +58,7 @@ def group_images(
     """
     strings = Strings(pointer_to(bytes_B), len(bytes_B), pointer_to(offsets_N1))
     sizes = pointer_to(size_hw_N2)
-    rows = rows_in(room)
+    rows = rows_in(room.records_32, room.records_64)
     work = work_in(room)
     may_vector = policy.flags & NO_VECTORS == 0
     scratch = Scratch(
@@ -176,10 +89,11 @@ def group_images(
             state[_AT.at] = at
             state[_AT.need] = need
             return code
-        state[_AT.serial] = group_image(
+        image = Image(
             strings, first, n_rows, int64(size_hw_N2[first, 0]), int64(size_hw_N2[first, 1]),
-            rows, words, categories, crowds, sources, policy, work, state[_AT.serial], outcome,
+            categories, crowds, sources, rows, words,
         )  # fmt: skip
+        state[_AT.serial] = group_image(image, policy, work, outcome, state[_AT.serial])
         clear(words, 0, at)
         state[_AT.done] = 0
         state[_AT.at] = 0

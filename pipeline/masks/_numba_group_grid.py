@@ -1,11 +1,13 @@
-"""Members whose boxes may reach the threshold with a given one: by scan, or by grid.
+"""Members whose boxes may reach the threshold with a given one: by a grid.
 
-A scan tests 8 members at once. From about a thousand members on a grid is
-quicker: a box whose longer side is at most 2**level px lies in the one cell of
-2**level px that holds its top left corner, so the boxes of a level that can
-touch a given box start in its cells and in those to the left and above. Cells
-are kept as a sorted list of those that are not empty; closed members are
-dropped as they are met. Time is O(N log N + pairs found), memory O(N).
+From about a thousand members on this is quicker than a scan. A box belongs to
+the finest level whose cells, of 16, 64, 256, ... px, are no smaller than its
+longer side, and there to the cell that holds its top left corner. Entries are
+sorted by level, column of cells, and top edge, so the boxes of a level that can
+touch a given box lie in one short stretch of each of a few columns. Where a
+level has few enough cells, an index says where each starts; else the stretch is
+searched for. Entries of members that were closed are dropped whenever they are
+half of all. Time is O(N log N + pairs found), memory O(N).
 """
 
 # Numba infers the types of parameters from the call, and intrinsics take one less than written.
@@ -13,81 +15,25 @@ dropped as they are met. Time is O(N log N + pairs found), memory O(N).
 
 from __future__ import annotations
 
-from numba import int32, int64, uint64
+from numba import int64
 
 from pipeline.masks._jit import inlined, part
-from pipeline.masks._numba_group_vector import (
-    fill_32x8,
-    larger,
-    load_32x8,
-    multiply,
-    not_less_bits,
-    smaller,
-    subtract,
-    trailing_zeros,
-)
+from pipeline.masks._numba_group_rows import ROW, ROW_64
+from pipeline.masks._numba_group_vector import load_32x8, prefetch, store
 
-FINEST = 3
-LEVELS = 32
-_SIDE_BITS = 29
+FINEST = 4
+STEP = 2
+N_LEVELS = 15
+"""Cells measure 2**4, 2**6, ... 2**32 px."""
+
+ENTRY = 8
+X0, X1, Y0, Y1, AREA, LEAST, PLACE, PROFILE = range(8)
+"""What an entry of the grid holds, as int32; the profile is where to look for it soon."""
 
 
 @part
-def scan_members(members, n_members, start, u, area_u, is_ios, found):
-    """List the open members from ``start`` on that areas and boxes cannot exclude.
-
-    Reads up to the next multiple of 8 members, where areas must be 0.
-    """
-    x0 = fill_32x8(int64(members.x0[u]))
-    x1 = fill_32x8(int64(members.x1[u]))
-    y0 = fill_32x8(int64(members.y0[u]))
-    y1 = fill_32x8(int64(members.y1[u]))
-    area = fill_32x8(area_u)
-    least = fill_32x8(int64(members.least[u]))
-    zeros = fill_32x8(int64(0))
-    n_found = 0
-    for block in range(start & ~7, n_members, 8):
-        wide = subtract(
-            smaller(x1, load_32x8(members.x1, block)), larger(x0, load_32x8(members.x0, block))
-        )
-        high = subtract(
-            smaller(y1, load_32x8(members.y1, block)), larger(y0, load_32x8(members.y0, block))
-        )
-        # At most one factor may be negative, or two would make a positive product.
-        most = multiply(larger(wide, zeros), high)
-        most = smaller(smaller(most, area), load_32x8(members.area, block))
-        others = load_32x8(members.least, block)
-        needed = smaller(least, others) if is_ios else larger(least, others)
-        bits = not_less_bits(most, needed)
-        while bits != 0:
-            found[n_found] = block + trailing_zeros(bits)
-            n_found += 1
-            bits &= bits - uint64(1)
-    return n_found
-
-
-@inlined
-def may_reach(members, u, area_u, v, is_ios):
-    """Say whether areas and boxes let an open member reach the threshold with another."""
-    wide = min(members.x1[u], members.x1[v]) - max(members.x0[u], members.x0[v])
-    high = min(members.y1[u], members.y1[v]) - max(members.y0[u], members.y0[v])
-    if wide <= 0 or high <= 0:
-        return False
-    least_u = members.least[u]
-    least_v = members.least[v]
-    needed = min(least_u, least_v) if is_ios else max(least_u, least_v)
-    return min(int64(wide) * int64(high), area_u, int64(members.area[v])) >= needed
-
-
-@inlined
-def cell_key(level, column, row):
-    """Return a number that sorts cells by level, then by column, then by row."""
-    return (level << (2 * _SIDE_BITS)) | (column << _SIDE_BITS) | row
-
-
-@part
-def sort_keys(keys, spare_keys, entries, spare, starts, n_keys, n_bytes):
-    """Sort keys and the entries beside them by the lower bytes of the keys, stably.
+def sort_keys(keys, spare_keys, values, spare, starts, n_keys, n_bytes):
+    """Sort keys and the values beside them by the lower bytes of the keys, stably.
 
     Each pass sorts by one byte and swaps the two pairs of arrays; their number is even.
     """
@@ -101,10 +47,10 @@ def sort_keys(keys, spare_keys, entries, spare, starts, n_keys, n_bytes):
         for n in range(n_keys):
             bucket = (keys[n] >> place) & 255
             spare_keys[starts[bucket]] = keys[n]
-            spare[starts[bucket]] = entries[n]
+            spare[starts[bucket]] = values[n]
             starts[bucket] += 1
         keys, spare_keys = spare_keys, keys
-        entries, spare = spare, entries
+        values, spare = spare, values
 
 
 @part
@@ -124,88 +70,186 @@ def sort_found(found, n_found, grid):
         found[place] = v
 
 
+@inlined
+def place_key(level, column, y, n_bits):
+    """Return a number that sorts entries by level, then by column, then by row."""
+    return (((level << (n_bits - FINEST)) | column) << n_bits) | y
+
+
 @part
-def build_grid(members, n_members, grid):
-    """Sort the members into cells."""
+def build_grid(rows, members, n_members, grid):
+    """Sort the members into columns of cells.
+
+    Returns (largest coordinate, bits that it takes).
+    """
+    extent = int64(0)
     for v in range(n_members):
-        side = max(members.x1[v] - members.x0[v], members.y1[v] - members.y0[v])
-        level = int64(FINEST)
-        while (int64(1) << level) < side:
+        k = ROW * members[v]
+        extent = max(extent, int64(max(rows.x1[k], rows.y1[k])))
+    n_bits = FINEST
+    while extent >> n_bits > 0:
+        n_bits += 1
+    order = grid.cells
+    for v in range(n_members):
+        k = ROW * members[v]
+        side = int64(max(rows.x1[k] - rows.x0[k], rows.y1[k] - rows.y0[k]))
+        level = 0
+        while side > int64(1) << (FINEST + STEP * level):
             level += 1
-        column = int64(members.x0[v]) >> level
-        grid.keys[v] = cell_key(level, column, int64(members.y0[v]) >> level)
-        grid.entries[v] = v
-    sort_keys(grid.keys, grid.spare_keys, grid.entries, grid.spare, grid.starts, n_members, 8)
-    n_cells = 0
-    level = 0
+        column = int64(rows.x0[k]) >> (FINEST + STEP * level)
+        grid.keys[v] = place_key(level, column, int64(rows.y0[k]), n_bits)
+        order[v] = members[v]
+    n_bytes = (2 * n_bits - FINEST + 4 + 15) >> 4 << 1
+    sort_keys(grid.keys, grid.spare_keys, order, grid.spare, grid.starts, n_members, n_bytes)
     for e in range(n_members):
-        if e > 0 and grid.keys[e] == grid.keys[e - 1]:
-            grid.cell_size[n_cells - 1] += int32(1)
+        grid.entry_of[order[e]] = e
+    for v in range(n_members):
+        row = members[v]
+        k = ROW * row
+        entry = ENTRY * grid.entry_of[row]
+        grid.entries[entry + X0] = rows.x0[k]
+        grid.entries[entry + X1] = rows.x1[k]
+        grid.entries[entry + Y0] = rows.y0[k]
+        grid.entries[entry + Y1] = rows.y1[k]
+        grid.entries[entry + AREA] = rows.area[k]
+        grid.entries[entry + LEAST] = rows.least[k]
+        grid.entries[entry + PLACE] = row
+        grid.entries[entry + PROFILE] = rows.at[ROW_64 * row] & 0x7FFFFFFF
+    index_cells(n_members, n_members, grid, extent, n_bits)
+    return extent, n_bits
+
+
+@part
+def index_cells(n_entries, n_members, grid, extent, n_bits):
+    """Note where each level starts, and each cell of levels that have few enough of them."""
+    used = int64(0)
+    end = int64(0)
+    column_bits = n_bits - FINEST
+    for level in range(N_LEVELS):
+        start = end
+        while end < n_entries and grid.keys[end] >> (n_bits + column_bits) == level:
+            end += 1
+        grid.level_start[level] = start
+        grid.level_start[level + 1] = end
+        grid.level_cells[level] = -1
+        side = (extent >> (FINEST + STEP * level)) + 1
+        if start == end or side * side + 1 > 2 * n_members - used:
             continue
-        while level <= grid.keys[e] >> (2 * _SIDE_BITS):
-            grid.level_start[level] = n_cells
-            level += 1
-        grid.cell_key[n_cells] = grid.keys[e]
-        grid.cell_start[n_cells] = e
-        grid.cell_size[n_cells] = 1
-        n_cells += 1
-    while level <= LEVELS:
-        grid.level_start[level] = n_cells
-        level += 1
+        grid.level_cells[level] = used
+        grid.level_side[level] = side
+        cell = int64(0)
+        for e in range(start, end):
+            column = (grid.keys[e] >> n_bits) & ((int64(1) << column_bits) - 1)
+            row = (grid.keys[e] & ((int64(1) << n_bits) - 1)) >> (FINEST + STEP * level)
+            while cell <= column * side + row:
+                grid.cells[used + cell] = e
+                cell += 1
+        while cell <= side * side:
+            grid.cells[used + cell] = end
+            cell += 1
+        used += side * side + 1
+
+
+@part
+def drop_closed(n_entries, n_members, grid, extent, n_bits):
+    """Leave only the entries of open members; return their number."""
+    kept = 0
+    for e in range(n_entries):
+        if grid.entries[ENTRY * e + AREA] > 0:
+            grid.keys[kept] = grid.keys[e]
+            grid.entry_of[grid.entries[ENTRY * e + PLACE]] = kept
+            store(grid.entries, ENTRY * kept, load_32x8(grid.entries, ENTRY * e))
+            kept += 1
+    index_cells(kept, n_members, grid, extent, n_bits)
+    return kept
 
 
 @inlined
-def scan_cell(members, grid, cell, u, area_u, is_ios, found, n_found):
-    """List the members of a cell that may reach the threshold; drop those that are closed."""
-    start = grid.cell_start[cell]
-    size = 0
-    for e in range(start, start + grid.cell_size[cell]):
-        v = grid.entries[e]
-        if members.area[v] > 0:
-            grid.entries[start + size] = v
-            size += 1
-            if may_reach(members, u, area_u, v, is_ios):
-                found[n_found] = v
-                n_found += 1
-    grid.cell_size[cell] = size
-    return n_found
+def close_entry(grid, row):
+    """Note in the grid that a row is closed."""
+    grid.entries[ENTRY * grid.entry_of[row] + AREA] = 0
 
 
 @inlined
-def first_cell(grid, low, high, key):
-    """Find the first cell in low..high whose key is not below another."""
+def first_entry(grid, low, high, key):
+    """Find the first entry in low..high whose key is not below another."""
     while low < high:
         middle = (low + high) >> 1
-        if grid.cell_key[middle] < key:
+        if grid.keys[middle] < key:
             low = middle + 1
         else:
             high = middle
     return low
 
 
+@inlined
+def ask_for(rows, arena, row, profile):
+    """Ask for what a comparison will need: in a crowd, neighbours are anywhere in memory."""
+    prefetch(rows.x0, ROW * row)
+    for line in range(0, 64, 16):
+        prefetch(arena, profile + line)
+
+
+@inlined
+def stretch_of(grid, n_bits, level, column, top, bottom):
+    """Find where the entries of a column of cells start and end that begin in some rows."""
+    cells = int64(grid.level_cells[level])
+    if cells >= 0:
+        shift = FINEST + STEP * level
+        cells += column * grid.level_side[level]
+        return int64(grid.cells[cells + (top >> shift)]), int64(
+            grid.cells[cells + ((bottom - 1) >> shift) + 1]
+        )
+    low = int64(grid.level_start[level])
+    end = int64(grid.level_start[level + 1])
+    start = first_entry(grid, low, end, place_key(level, column, top, n_bits))
+    return start, first_entry(grid, start, end, place_key(level, column, bottom, n_bits))
+
+
+@inlined
+def scan_entries(rows, arena, grid, stretch, i, area_i, is_ios, found, n_found):
+    """List the rows among entries that may reach the threshold with row i."""
+    k = ROW * i
+    start, end = stretch
+    least_i = int64(rows.least[k])
+    for entry in range(ENTRY * start, ENTRY * end, ENTRY):
+        left = max(rows.x0[k], grid.entries[entry + X0])
+        wide = min(rows.x1[k], grid.entries[entry + X1]) - left
+        top = max(rows.y0[k], grid.entries[entry + Y0])
+        high = min(rows.y1[k], grid.entries[entry + Y1]) - top
+        most = min(int64(wide) * int64(high), area_i, int64(grid.entries[entry + AREA]))
+        least = int64(grid.entries[entry + LEAST])
+        needed = min(least_i, least) if is_ios else max(least_i, least)
+        if wide > 0 and most >= needed:
+            row = int64(grid.entries[entry + PLACE])
+            found[n_found] = row
+            n_found += 1
+            ask_for(rows, arena, row, int64(grid.entries[entry + PROFILE]))
+    return n_found
+
+
 @part
-def search_grid(members, grid, u, area_u, is_ios, found):
-    """List the open members that areas and boxes cannot exclude, in no order."""
+def search_grid(rows, arena, grid, n_bits, i, area_i, is_ios, found):
+    """List the rows of open members that areas and boxes cannot exclude, in no order."""
     n_found = 0
-    for level in range(FINEST, LEVELS):
-        low = grid.level_start[level]
-        end = grid.level_start[level + 1]
-        # Boxes of this level hold at most 4**level px.
-        if low == end or (not is_ios and int64(1) << (2 * level) < members.least[u]):
+    k = ROW * i
+    least_i = int64(rows.least[k])
+    ask_for(rows, arena, i, rows.at[ROW_64 * i])
+    for level in range(N_LEVELS):
+        n_entries = grid.level_start[level + 1] - grid.level_start[level]
+        shift = FINEST + STEP * level
+        # Boxes of this level hold at most 4**shift px.
+        if n_entries == 0 or (not is_ios and shift < 16 and int64(1) << (2 * shift) < least_i):
             continue
-        reach = (int64(1) << level) - 1
-        first_column = max(members.x0[u] - reach, 0) >> level
-        last_column = (int64(members.x1[u]) - 1) >> level
-        first_row = max(members.y0[u] - reach, 0) >> level
-        last_row = (int64(members.y1[u]) - 1) >> level
-        if last_column - first_column >= end - low:
-            for cell in range(low, end):
-                n_found = scan_cell(members, grid, cell, u, area_u, is_ios, found, n_found)
+        reach = (int64(1) << shift) - 1
+        first_column = max(rows.x0[k] - reach, 0) >> shift
+        last_column = (int64(rows.x1[k]) - 1) >> shift
+        if last_column - first_column >= n_entries:
+            whole = int64(grid.level_start[level]), int64(grid.level_start[level + 1])
+            n_found = scan_entries(rows, arena, grid, whole, i, area_i, is_ios, found, n_found)
             continue
+        top = max(rows.y0[k] - reach, 0)
         for column in range(first_column, last_column + 1):
-            cell = first_cell(grid, low, end, cell_key(level, column, first_row))
-            last_key = cell_key(level, column, last_row)
-            while cell < end and grid.cell_key[cell] <= last_key:
-                n_found = scan_cell(members, grid, cell, u, area_u, is_ios, found, n_found)
-                cell += 1
+            stretch = stretch_of(grid, n_bits, level, column, top, int64(rows.y1[k]))
+            n_found = scan_entries(rows, arena, grid, stretch, i, area_i, is_ios, found, n_found)
     return n_found

@@ -8,8 +8,8 @@ from __future__ import annotations
 from numba import int64
 
 from pipeline.masks._jit import part
-from pipeline.masks._numba_group_parse import DENSE, REFUSED, UNFIT, parse_mask
-from pipeline.masks._numba_group_rows import MAX_LAYERS, PAD, SPARSE
+from pipeline.masks._numba_group_parse import DENSE, REFUSED, UNFIT, column_vectors, parse_mask
+from pipeline.masks._numba_group_rows import MAX_LAYERS, PAD, ROW, ROW_64, SPARSE
 from pipeline.masks._numba_group_strings import digest_string, measure
 
 DONE = 0
@@ -85,6 +85,7 @@ def parse_image(strings, size_hw_N2, first, n_rows, done, at, rows, arena, n_wor
     """
     h = int64(size_hw_N2[2 * first])
     w = int64(size_hw_N2[2 * first + 1])
+    shape = column_vectors(h)
     for k in range(done, n_rows):
         n = first + k
         start = strings.offsets_N1[n]
@@ -95,7 +96,7 @@ def parse_image(strings, size_hw_N2, first, n_rows, done, at, rows, arena, n_wor
         if at + limit + PAD > n_words:
             return ARENA_FULL, int64(k), at, at + limit + PAD
         code, area, rest, x0, x1, y0, y1, n_extras = parse_mask(
-            strings, start, end, h, w, arena, at, limit, scratch
+            strings, start, end, h, w, shape, arena, at, limit, scratch
         )
         if code == REFUSED:
             return REFUSED_ROW, int64(k), at, at
@@ -118,14 +119,14 @@ def parse_image(strings, size_hw_N2, first, n_rows, done, at, rows, arena, n_wor
             area, x0, x1, y0, y1 = measure(strings, start, end, h, w)
             if area < 0:
                 return REFUSED_ROW, int64(k), at, at
-        rows.x0[k] = x0
-        rows.x1[k] = x1
-        rows.y0[k] = y0
-        rows.y1[k] = y1
-        rows.area[k] = area
-        rows.rest[k] = rest
-        rows.n_layers[k] = n_layers
-        rows.at[k] = at if code == DENSE else SPARSE
-        rows.digest[k] = int64(digest_string(strings.bytes_B, start, end))
+        rows.x0[ROW * k] = x0
+        rows.x1[ROW * k] = x1
+        rows.y0[ROW * k] = y0
+        rows.y1[ROW * k] = y1
+        rows.area[ROW * k] = area
+        rows.rest[ROW * k] = rest
+        rows.n_layers[ROW * k] = n_layers
+        rows.at[ROW_64 * k] = at if code == DENSE else SPARSE
+        rows.digest[ROW_64 * k] = int64(digest_string(strings.bytes_B, start, end))
         at = used
     return DONE, int64(n_rows), at, at

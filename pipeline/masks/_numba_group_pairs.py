@@ -15,7 +15,7 @@ from __future__ import annotations
 from numba import float64, int64
 
 from pipeline.masks._jit import inlined, part
-from pipeline.masks._numba_group_rows import PAD, SPARSE
+from pipeline.masks._numba_group_rows import PAD, ROW, ROW_64, SPARSE
 from pipeline.masks._numba_group_strings import read_number
 from pipeline.masks._numba_group_vector import (
     add,
@@ -64,14 +64,14 @@ def shared_columns(arena, a, b, n_columns):
 def shared_layers(arena, rows, i, j):
     """Sum the overlap of all pairs of layers but that of both layers 0."""
     shared = int64(0)
-    a_first = int64(rows.x0[i])
-    a_end = int64(rows.x1[i])
-    a = rows.at[i]
-    for p in range(rows.n_layers[i] + 1):
-        b_first = int64(rows.x0[j])
-        b_end = int64(rows.x1[j])
-        b = rows.at[j]
-        for q in range(rows.n_layers[j] + 1):
+    a_first = int64(rows.x0[ROW * i])
+    a_end = int64(rows.x1[ROW * i])
+    a = rows.at[ROW_64 * i]
+    for p in range(rows.n_layers[ROW * i] + 1):
+        b_first = int64(rows.x0[ROW * j])
+        b_end = int64(rows.x1[ROW * j])
+        b = rows.at[ROW_64 * j]
+        for q in range(rows.n_layers[ROW * j] + 1):
             first = max(a_first, b_first)
             end = min(a_end, b_end)
             if p + q > 0 and first < end:
@@ -79,12 +79,12 @@ def shared_layers(arena, rows, i, j):
                     arena, a + first - a_first, b + first - b_first, end - first
                 )
             header = b + b_end - b_first + PAD
-            if q < rows.n_layers[j]:
+            if q < rows.n_layers[ROW * j]:
                 b_first = int64(arena[header])
                 b_end = int64(arena[header + 1])
                 b = header + 2
         header = a + a_end - a_first + PAD
-        if p < rows.n_layers[i]:
+        if p < rows.n_layers[ROW * i]:
             a_first = int64(arena[header])
             a_end = int64(arena[header + 1])
             a = header + 2
@@ -144,16 +144,16 @@ def shared_runs(strings, i, j, end_position):
 @part
 def shared_pixels(strings, first, h, rows, arena, i, j):
     """Return the exact intersection of two rows of an image."""
-    x0 = max(int64(rows.x0[i]), int64(rows.x0[j]))
-    x1 = min(int64(rows.x1[i]), int64(rows.x1[j]))
+    x0 = max(int64(rows.x0[ROW * i]), int64(rows.x0[ROW * j]))
+    x1 = min(int64(rows.x1[ROW * i]), int64(rows.x1[ROW * j]))
     if x0 >= x1:
         return int64(0)
-    if rows.at[i] == SPARSE or rows.at[j] == SPARSE:
+    if rows.at[ROW_64 * i] == SPARSE or rows.at[ROW_64 * j] == SPARSE:
         return shared_runs(strings, first + i, first + j, x1 * h)
-    a = rows.at[i] + x0 - rows.x0[i]
-    b = rows.at[j] + x0 - rows.x0[j]
+    a = rows.at[ROW_64 * i] + x0 - rows.x0[ROW * i]
+    b = rows.at[ROW_64 * j] + x0 - rows.x0[ROW * j]
     shared = shared_columns(arena, a, b, x1 - x0)
-    if rows.rest[i] + rows.rest[j] > 0:
+    if rows.rest[ROW * i] + rows.rest[ROW * j] > 0:
         shared += shared_layers(arena, rows, i, j)
     return shared
 
@@ -164,17 +164,17 @@ def shared_if_reached(strings, first, h, rows, arena, i, j, threshold, is_ios, m
 
     Stops after both layers 0 where the pixels in further layers cannot help.
     """
-    area_i = int64(rows.area[i])
-    area_j = int64(rows.area[j])
-    x0 = max(int64(rows.x0[i]), int64(rows.x0[j]))
-    x1 = min(int64(rows.x1[i]), int64(rows.x1[j]))
-    if rows.at[i] == SPARSE or rows.at[j] == SPARSE:
+    area_i = int64(rows.area[ROW * i])
+    area_j = int64(rows.area[ROW * j])
+    x0 = max(int64(rows.x0[ROW * i]), int64(rows.x0[ROW * j]))
+    x1 = min(int64(rows.x1[ROW * i]), int64(rows.x1[ROW * j]))
+    if rows.at[ROW_64 * i] == SPARSE or rows.at[ROW_64 * j] == SPARSE:
         shared = shared_runs(strings, first + i, first + j, x1 * h)
     else:
-        a = rows.at[i] + x0 - rows.x0[i]
-        b = rows.at[j] + x0 - rows.x0[j]
+        a = rows.at[ROW_64 * i] + x0 - rows.x0[ROW * i]
+        b = rows.at[ROW_64 * j] + x0 - rows.x0[ROW * j]
         shared = shared_columns(arena, a, b, x1 - x0)
-        rest = int64(rows.rest[i]) + int64(rows.rest[j])
+        rest = int64(rows.rest[ROW * i]) + int64(rows.rest[ROW * j])
         if rest > 0:
             most = min(shared + rest, area_i, area_j)
             if may_stop and not reaches(most, area_i, area_j, threshold, is_ios):

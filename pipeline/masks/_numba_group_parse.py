@@ -74,15 +74,18 @@ UNFIT = 2
 MAX_EXTRAS = 1 << 15
 """More runs that are not the first of their column make a mask sparse."""
 
-MAX_VECTOR_HEIGHT = 8191
-MAX_VECTOR_STEP = 4095
-MAX_VECTOR_COUNT = 16383
-"""Bounds within which 16-bit lanes cannot wrap: 16,383 + 4 * 4,095 < 2**15."""
+MAX_VECTOR_HEIGHT = 24575
+"""Up to here counts and rows may be held modulo 2**16: if each pair before lay in
+the column after the last, a background run was at most 2*h, a foreground run at
+most h, and a step of three characters adds less than 2**14 to either. So whatever
+a count is, two of its candidates cannot both give rows within a column.
+"""
 
 _ENTRY = 48
 _LOW = 256 * _ENTRY
 _HIGH = _LOW + 16
-_FAR = _LOW + 32
+_LEAST = _LOW + 32
+_TOPS = _LOW + 48
 
 OUTSIDE = 0xC0C0
 """Bits that no character of the alphabet has once 48 is subtracted."""
@@ -119,10 +122,10 @@ def number_table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
     Returns
     -------
-    table : uint8 (256 * 48 + 48,)
+    table : uint8 (256 * 48 + 64,)
         For each byte of continuation bits: the places of the first and second
         character of up to 8 numbers (16), of their third (16; 128: none), and
-        the sign bits of these numbers as int16 (16). At the end three constants.
+        the sign bits of these numbers as int16 (16). At the end four constants.
     steps : int64 (256,)
         How many numbers that reads, always even, times 256, plus how many characters.
     """
@@ -141,8 +144,15 @@ def number_table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
                 table[bits, 16 + 2 * k] = first + 2
             table[bits, 32 + 2 * k : 34 + 2 * k] = divmod(16 << 5 * (end - first), 256)[::-1]
         steps[bits] = fit * 256 + (numbers[fit - 1][1] + 1 if fit else 0)
-    constants = np.repeat(np.array([0x1F, 0x1F00, MAX_VECTOR_STEP], np.uint16), 8)
+    constants = np.array([[0x1F] * 2, [0x1F00] * 2, [0x8000, 0], [0xFFFF, 0]], np.uint16)
+    constants = np.tile(constants, 4).reshape(-1)
     return np.concatenate([table.reshape(-1), constants.view(np.uint8)]), steps
+
+
+@inlined
+def column_vectors(h):
+    """Return what a column's height takes from each run's end, and what its rows are at most."""
+    return alternate_16x8(h, int64(0)), alternate_16x8(h - 1, h)
 
 
 @inlined
@@ -153,7 +163,7 @@ def word_of(top, bottom):
 
 @inlined
 def read_pairs(chars, table, entry, carry):
-    """Read the numbers in 8 characters: (counts, step sizes, faults, which are there).
+    """Read the numbers in 8 characters: (steps, counts, faults, which are there).
 
     ``carry`` holds the last pair of counts in turns: from the fourth on, a
     number is the difference to the last but one.
@@ -170,7 +180,7 @@ def read_pairs(chars, table, entry, carry):
     counts = add(step, up_2_lanes(step))
     counts = add(add(counts, up_4_lanes(counts)), carry)
     is_there = is_greater(sign, subtract(sign, sign))
-    return counts, size, faults, is_there
+    return step, counts, faults, is_there
 
 
 @inlined
@@ -242,72 +252,77 @@ def put_pair(arena, extras, n_extras, base, end_col, h, w, col, y, bg, fg):
 
 
 @inlined
-def parse_stretch(
-    strings, window, pos, end, arena, base, end_col, h, col, y, bg, fg, seen, scratch
-):
-    """Read and lay down pairs of runs while each lies in the column after the last.
+def look_ahead(strings, window, pos, end):
+    """Say which of the next 8 characters are continued, and move the window along.
 
-    ``window`` is a position and which of the 64 characters from there on are
-    continued. ``seen`` is what vectors have gathered so far: faults, least
-    counts, the extent as the largest (-top, bottom), pixels.
-
-    Returns (window, next position, column and row of the end, last pair of
-    counts, counts that were read but not laid down, their number, gathered).
+    The window is a position and a bit for each of 64 characters from there on;
+    those behind the string's end, and all behind the buffer's, count as continued.
     """
-    table = scratch.table
-    steps = scratch.steps
     window_at, more = window
-    faults, least, extent, pixels = seen
-    column_height = alternate_16x8(h, int64(0))
-    bounds = alternate_16x8(h - 1, h)
-    tops = alternate_16x8(int64(-1), int64(0))
-    carry = alternate_16x8(bg, fg)
-    counts = carry
-    rows_before = alternate_16x8(y, y)
-    n_left = int64(0)
-    while True:
-        if pos - window_at > 56:
-            if pos + 64 > strings.n_bytes:
-                break
-            window_at = pos
+    if pos - window_at > 56:
+        window_at = pos
+        more = ~uint64(0)
+        if pos + 64 <= strings.n_bytes:
             more = bytes_above_79(strings.bytes_B, pos)
             if end - pos < 64:
                 more |= ~uint64(0) << uint64(end - pos)
-        bits = int64((more >> uint64(pos - window_at)) & uint64(255))
-        n_counts = steps[bits] >> 8
-        if n_counts == 0 or col + (n_counts >> 1) >= end_col:
-            break
-        chars = subtract_48(load_8_bytes(strings.bytes_B, pos))
-        counts, sizes, bad, is_there = read_pairs(chars, table, bits * _ENTRY, carry)
-        rows = rows_of(counts, is_there, column_height, rows_before)
-        faults = either(faults, bad)
-        is_far = is_greater(sizes, load_16x8(table, _FAR))
-        if any_bit(either(excess(rows, bounds), is_far)):
-            if not any_bit(is_far):
-                n_left = n_counts
-                pos += steps[bits] & 255
-                least = smaller(least, counts)
-                carry = repeat_last_pair(counts)
-            break
-        pos += steps[bits] & 255
-        least = smaller(least, counts)
-        carry = repeat_last_pair(counts)
-        words = subtract(differ(rows, tops), tops)
-        store(arena, base + col + 1, words)
-        extent = larger(extent, words)
-        pixels = add(pixels, add_neighbours(words))
-        rows_before = repeat_last(rows)
-        col += n_counts >> 1
-    gathered = (faults, least, extent, pixels)
-    y = lane_0(rows_before)
-    return (window_at, more), pos, col, y, lane_0(carry), lane_1(carry), counts, n_left, gathered
+    return int64((more >> uint64(pos - window_at)) & uint64(255)), (window_at, more)
 
 
 @inlined
-def parse_mask(strings, pos, end, h, w, arena, at, limit, scratch):
+def parse_stretch(strings, bits, window, pos, end, words, end_col, place, counts, seen, scratch):
+    """Read and lay down pairs of runs while each lies in the column after the last.
+
+    ``bits`` and ``window`` are what `look_ahead` says of ``pos``. ``words`` are
+    the arena and where column 0 would be in it. ``place`` is a column, a row, and
+    the column's height and bounds as vectors. ``seen`` is what vectors have
+    gathered so far: faults, least counts (of background runs with the highest bit
+    flipped, as they may have 16 bits), the extent as the largest (-top, bottom),
+    pixels.
+
+    Returns (window, next position, column and row of the end, last pair of
+    counts, how many steps were read but not laid down, gathered).
+    """
+    table = scratch.table
+    arena, base = words
+    col, y, column_height, bounds = place
+    faults, least, extent, pixels = seen
+    carry = alternate_16x8(counts[0], counts[1])
+    rows_before = alternate_16x8(y, y)
+    n_left = int64(0)
+    while True:
+        n_counts = scratch.steps[bits] >> 8
+        if n_counts == 0 or col + (n_counts >> 1) >= end_col:
+            break
+        chars = subtract_48(load_8_bytes(strings.bytes_B, pos))
+        steps, values, bad, is_there = read_pairs(chars, table, bits * _ENTRY, carry)
+        rows = rows_of(values, is_there, column_height, rows_before)
+        faults = either(faults, bad)
+        pos += scratch.steps[bits] & 255
+        if any_bit(excess(rows, bounds)):
+            n_left = n_counts
+            store(scratch.pending, 0, steps)
+            break
+        least = smaller(least, differ(values, load_16x8(table, _LEAST)))
+        carry = repeat_last_pair(values)
+        tops = load_16x8(table, _TOPS)
+        columns = subtract(differ(rows, tops), tops)
+        store(arena, base + col + 1, columns)
+        extent = larger(extent, columns)
+        pixels = add(pixels, add_neighbours(columns))
+        rows_before = repeat_last(rows)
+        col += n_counts >> 1
+        bits, window = look_ahead(strings, window, pos, end)
+    gathered = (faults, least, extent, pixels)
+    bg = lane_0(carry) & 0xFFFF
+    return window, pos, col, lane_0(rows_before), bg, lane_1(carry), n_left, gathered
+
+
+@inlined
+def parse_mask(strings, pos, end, h, w, shape, arena, at, limit, scratch):
     """Parse one mask and lay down layer 0 of its profile, further runs in ``extras``.
 
-    Needs ``limit + PAD`` words of the arena. The position in
+    Needs ``limit + PAD`` words of the arena. ``shape`` is `column_vectors` of h. The position in
     the image is a column and a row from 0 to h; it starts at the end of column -1.
 
     Returns (code, area, pixels in extras, x0, x1, y0, y1, number of extras).
@@ -327,8 +342,8 @@ def parse_mask(strings, pos, end, h, w, arena, at, limit, scratch):
     n_extras = int64(0)
     window = (int64(-64), uint64(0))
     zeros = alternate_16x8(int64(0), int64(0))
-    ones = alternate_16x8(int64(1), int64(1))
-    seen = (zeros, ones, alternate_16x8(-h, int64(0)), add_neighbours(zeros))
+    least_valid = alternate_16x8(int64(-0x7FFF), int64(1))
+    seen = (zeros, least_valid, alternate_16x8(-h, int64(0)), add_neighbours(zeros))
     refused = (REFUSED, area, rest, first, col, y0, y1, n_extras)
     if h > MAX_HEIGHT:
         return UNFIT, area, rest, first, col, y0, y1, n_extras
@@ -336,11 +351,14 @@ def parse_mask(strings, pos, end, h, w, arena, at, limit, scratch):
     may_vector = scratch.may_vector and h <= MAX_VECTOR_HEIGHT
     while pos < end:
         n_left = int64(0)
-        if may_vector and col >= 0 and bg <= MAX_VECTOR_COUNT and fg <= MAX_VECTOR_COUNT:
-            window, pos, col, y, bg, fg, counts, n_left, seen = parse_stretch(
-                strings, window, pos, end, arena, base, end_col, h, col, y, bg, fg, seen, scratch
-            )
-            store(pending, 0, counts)
+        bits = int64(255)
+        if may_vector and col >= 0 and bg <= 2 * h and fg <= h:
+            bits, window = look_ahead(strings, window, pos, end)
+        if scratch.steps[bits] > 0:
+            window, pos, col, y, bg, fg, n_left, seen = parse_stretch(
+                strings, bits, window, pos, end, (arena, base), end_col, (col, y, *shape),
+                (bg, fg), seen, scratch,
+            )  # fmt: skip
             if n_left == 0 and pos == end:
                 break
         if n_left == 0:
@@ -361,16 +379,17 @@ def parse_mask(strings, pos, end, h, w, arena, at, limit, scratch):
                 end_col = min(w, first + limit)
         is_first = col < 0
         for n in range(0, max(n_left, 2), 2):
-            background = int64(pending[n]) if n_left > 0 else bg
-            foreground = int64(pending[n + 1]) if n_left > 0 else fg
-            if n_left > 0 and min(background, foreground) < 1:
-                return refused
+            if n_left > 0:
+                bg += int64(pending[n])
+                fg += int64(pending[n + 1])
+                if bg < 1 or fg < 1:
+                    return refused
             code, col, y, n_extras, more, top, bottom = put_pair(
-                arena, scratch.extras, n_extras, base, end_col, h, w, col, y, background, foreground
+                arena, scratch.extras, n_extras, base, end_col, h, w, col, y, bg, fg
             )
             if code != DENSE:
                 return code, area, rest, first, col, y0, y1, n_extras
-            area += foreground
+            area += fg
             rest += more
             y0 = min(y0, top)
             y1 = max(y1, bottom)
@@ -378,7 +397,7 @@ def parse_mask(strings, pos, end, h, w, arena, at, limit, scratch):
             # The third number, too, is no difference.
             bg = int64(0)
     faults, least, extent, pixels = seen
-    alphabet = either(faults, is_greater(ones, least))
+    alphabet = either(faults, is_greater(least_valid, least))
     if any_bit(both(alphabet, alternate_16x8(OUTSIDE, OUTSIDE))):
         return refused
     if col * h + y + tail != h * w:

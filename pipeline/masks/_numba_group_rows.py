@@ -34,8 +34,16 @@ SPARSE = -1
 """In place of a profile's position, for a mask that has none."""
 
 
+ROW = 16
+ROW_64 = 8
+"""What lies between one row's field and the next one's: a record fills a cache line."""
+
+
 class Rows(NamedTuple):
-    """What is known of each row of an image, by its place in the image; all are pointers.
+    """What is known of each row of an image, by its place in the image.
+
+    All are pointers into one array of records: int32 fields are indexed by
+    ROW * place, int64 fields by ROW_64 * place.
 
     Attributes
     ----------
@@ -45,10 +53,13 @@ class Rows(NamedTuple):
         Foreground pixels.
     rest : int32
         Foreground pixels that are not in layer 0.
-    at : int64
-        Where in the arena the profile starts, or SPARSE.
     n_layers : int32
         Layers beside layer 0.
+    least : int32
+        Pixels that another mask must share at least, if the area of this one is
+        what is divided by; set for rows that compare.
+    at : int64
+        Where in the arena the profile starts, or SPARSE.
     digest : int64
         Hash of the string.
     """
@@ -59,6 +70,7 @@ class Rows(NamedTuple):
     y1: Any
     area: Any
     rest: Any
-    at: Any
     n_layers: Any
+    least: Any
+    at: Any
     digest: Any

@@ -149,6 +149,20 @@ def store(typingctx, pointer, index, lanes):
     return types.void(pointer, types.intp, lanes), lower
 
 
+@intrinsic
+def prefetch(typingctx, pointer, index):
+    """Ask for the cache line of an element; any index is allowed."""
+
+    def lower(context, builder, signature, args):
+        address = _element(builder, args, I8)
+        name = f"llvm.prefetch.{address.type.intrinsic_name}"
+        function = _declared(builder, name, ir.VoidType(), [address.type, I32, I32, I32])
+        builder.call(function, [address, *(ir.Constant(I32, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp), lower
+
+
 def _binary(emit: Callable[[Any, Any, Any], Any]) -> Any:
     """Operation on two vectors of one type, made by ``emit(builder, a, b)``."""
 
@@ -310,7 +324,10 @@ def pick_bytes(typingctx, a, order):
 def add_neighbours(typingctx, a):
     """Add lanes 2n and 2n + 1 of int16 lanes to int32 lane n."""
     half = Lanes(a.count // 2, 32)
-    names = {8: ("+sse2", "llvm.x86.sse2.pmadd.wd"), 16: ("+avx2", "llvm.x86.avx2.pmadd.wd")}
+    names = {
+        8: ("+sse2", "llvm.x86.sse2.pmadd.wd"),
+        16: ("+avx2", "llvm.x86.avx2.pmadd.wd"),
+    }
 
     def lower(context, builder, signature, args):
         wide = _vector(32, half.count)

@@ -1,9 +1,8 @@
 """What the grouping kernels share while they work on the rows of one category of an image.
 
-Members are those rows, in order, without crowds, masks without pixels and
+*Members* are those rows, in order, without crowds, masks without pixels and
 *twins* (rows with the very string of an earlier member). A member is *open*
-until it leads or is taken in; then its area here is set to 0, which no test
-lets pass.
+until it leads or is taken in; then it is *closed*: no list holds it any more.
 """
 
 from __future__ import annotations
@@ -17,31 +16,6 @@ NO_DIGESTS = 8
 NO_CLOSING = 16
 NO_VECTORS = 32
 """Flags that switch off one pruning each; results must not change (for tests)."""
-
-
-class Members(NamedTuple):
-    """Rows of one category, in order; all fields point to int32.
-
-    Attributes
-    ----------
-    x0, x1, y0, y1
-        Tight boxes.
-    area
-        Foreground pixels; 0 where the member is closed.
-    least
-        Pixels that another mask must share at least, if the area of this one is
-        what is divided by.
-    row
-        Places of the members in the image.
-    """
-
-    x0: Any
-    x1: Any
-    y0: Any
-    y1: Any
-    area: Any
-    least: Any
-    row: Any
 
 
 class Policy(NamedTuple):
@@ -64,32 +38,86 @@ class Policy(NamedTuple):
     grid_from: int
 
 
-class Grid(NamedTuple):
-    """Members by cell, for `pipeline.masks._numba_group_grid`.
+class Image(NamedTuple):
+    """One image; arrays are pointers.
 
     Attributes
     ----------
-    keys, spare_keys, starts : pointers to int64
-        Room for sorting: by member, by member, and 257.
-    entries, spare : pointers to int32
-        Open members (and some that were closed since), cell by cell; room.
-    cell_key : pointer to int64
-        Keys of the cells that are not empty, rising.
-    cell_start, cell_size : pointers to int32
-        Where the entries of a cell are.
-    level_start : pointer to int32 (LEVELS + 1)
-        First cell of each level.
+    strings : Strings
+    first, n_rows : int64
+        Its first row in the call, and how many it has.
+    h, w : int64
+    category_N : int64, is_crowd_N : uint8, source_N : int32
+        By row of the call.
+    rows : Rows
+        By place in the image.
+    arena : int32
+        Their profiles.
+    """
+
+    strings: Any
+    first: int
+    n_rows: int
+    h: int
+    w: int
+    category_N: Any
+    is_crowd_N: Any
+    source_N: Any
+    rows: Any
+    arena: Any
+
+
+class Scan(NamedTuple):
+    """Members side by side, for tests of eight at once; pointers to int32.
+
+    Attributes
+    ----------
+    x0, x1, y0, y1, area, least
+        As in `Rows`, by member; the area of a closed one is 0.
+    member_of
+        Member that a row of the image is.
+    """
+
+    x0: Any
+    x1: Any
+    y0: Any
+    y1: Any
+    area: Any
+    least: Any
+    member_of: Any
+
+
+class Grid(NamedTuple):
+    """Members by place, for `pipeline.masks._numba_group_grid`; pointers.
+
+    Attributes
+    ----------
+    keys : int64
+        Level, column and top edge of each entry; rising.
+    entries : int32 (ENTRY * number of members)
+        Open members, and some that were closed since: x0, x1, y0, y1, area or 0
+        if closed, least, row, and the lower bits of where the profile is.
+    entry_of : int32
+        Place of a row's entry.
+    cells : int32 (2 * number of members)
+        First entry of each cell of some levels, column by column.
+    level_start, level_cells, level_side : int32 (N_LEVELS + 1)
+        First entry of each level; where its cells are in ``cells``, or -1; how
+        many a column of them has.
+    spare_keys, starts : int64 (number of members, 257), spare : int32
+        Room for sorting.
     """
 
     keys: Any
+    entries: Any
+    entry_of: Any
+    cells: Any
+    level_start: Any
+    level_cells: Any
+    level_side: Any
     spare_keys: Any
     starts: Any
-    entries: Any
     spare: Any
-    cell_key: Any
-    cell_start: Any
-    cell_size: Any
-    level_start: Any
 
 
 class Outcome(NamedTuple):
@@ -116,19 +144,21 @@ class Work(NamedTuple):
 
     Attributes
     ----------
-    members : Members
+    members : rows of the category at work
+    scan : Scan
     grid : Grid
-    head : pointer to int32 (number of categories)
-        First row of each category; -1 outside of an image.
+    head : first row of each category; -1 outside of an image
     following : rows of a category, chained
     twin : the earlier row with the same string, else -1
     first_taken : for a leader, the first row that it took in, else -1
-    queue, found : members
-    slots : pointer to int32, slot_serials : pointer to int64 (slot_mask + 1)
-        Hash table of rows; an entry counts if its serial is the current one.
+    queue, found : rows
+    slots : pointer to int64 (slot_mask + 1)
+        Hash table: serial number times 2**32, plus row; only entries of the
+        current serial number count.
     """
 
     members: Any
+    scan: Any
     grid: Any
     head: Any
     following: Any
@@ -137,5 +167,4 @@ class Work(NamedTuple):
     queue: Any
     found: Any
     slots: Any
-    slot_serials: Any
     slot_mask: int

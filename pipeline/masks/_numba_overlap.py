@@ -13,97 +13,120 @@ from numpy.typing import NDArray
 
 from pipeline.masks._jit import inlined, kernel, part
 from pipeline.masks._numba_group_grid import (
-    LEVELS,
+    ENTRY,
+    N_LEVELS,
     build_grid,
-    scan_members,
+    close_entry,
+    drop_closed,
     search_grid,
     sort_found,
 )
 from pipeline.masks._numba_group_pairs import least_shared, reaches
+from pipeline.masks._numba_group_room import lists_in, rows_in
+from pipeline.masks._numba_group_rows import ROW, ROW_64
+from pipeline.masks._numba_group_scan import fill_scan, search_scan
 from pipeline.masks._numba_group_vector import pointer_to
-from pipeline.masks._numba_group_work import Grid, Members
 
 
 class PairRoom(NamedTuple):
-    """What `list_pairs` works in.
+    """What `list_pairs` works in; contents are undefined unless something is said.
 
     Attributes
     ----------
-    int32_KM : int32 (13, M), int64_KM : int64 (3, M)
-        For the rows of the largest image, and 8 more; contents undefined.
-    level_start : int32, starts : int64
-        For the grid; contents undefined.
+    records_32 : int32 (16 * M,), records_64 : int64 (8 * M,)
+        One array seen in two ways: a record for each row of the largest image.
+    int32_KM : int32 (12, M), int64_KM : int64 (2, M), entries : int32 (8 * M,),
+    cells : int32 (2 * M,)
+        For its rows, the first two with room for 8 more.
+    levels : int32, starts : int64
+        For the grid.
     head : int32 (number of categories)
         All -1.
     """
 
+    records_32: NDArray[np.int32]
+    records_64: NDArray[np.int64]
     int32_KM: NDArray[np.int32]
     int64_KM: NDArray[np.int64]
-    level_start: NDArray[np.int32]
+    entries: NDArray[np.int32]
+    cells: NDArray[np.int32]
+    levels: NDArray[np.int32]
     starts: NDArray[np.int64]
     head: NDArray[np.int32]
 
 
 def make_pair_room(n_rows_of_largest: int, n_categories: int) -> PairRoom:
     """Allocate what `list_pairs` works in."""
+    records = np.empty(ROW_64 * n_rows_of_largest, np.int64)
     return PairRoom(
-        np.empty((13, n_rows_of_largest + 8), np.int32),
-        np.empty((3, n_rows_of_largest + 8), np.int64),
-        np.empty(LEVELS + 1, np.int32),
+        records.view(np.int32),
+        records,
+        np.empty((12, n_rows_of_largest + 8), np.int32),
+        np.empty((2, n_rows_of_largest + 8), np.int64),
+        np.empty(ENTRY * n_rows_of_largest, np.int32),
+        np.empty(2 * n_rows_of_largest, np.int32),
+        np.empty((3, N_LEVELS + 1), np.int32),
         np.empty(257, np.int64),
         np.full(n_categories, -1, np.int32),
     )
 
 
 @inlined
-def fill_member(members, v, row, first, box_xyxy_N4, area_N, threshold):
-    """Make a row of an image that starts at row ``first`` a member."""
-    n = first + row
-    members.row[v] = row
-    members.x0[v] = box_xyxy_N4[n, 0]
-    members.y0[v] = box_xyxy_N4[n, 1]
-    members.x1[v] = box_xyxy_N4[n, 2]
-    members.y1[v] = box_xyxy_N4[n, 3]
-    members.area[v] = area_N[n]
-    members.least[v] = least_shared(area_N[n], threshold) if threshold > 0 else 1
+def fill_row(rows, k, n, box_xyxy_N4, area_N, threshold):
+    """Note row n of the call as row k of the image."""
+    rows.x0[ROW * k] = box_xyxy_N4[n, 0]
+    rows.y0[ROW * k] = box_xyxy_N4[n, 1]
+    rows.x1[ROW * k] = box_xyxy_N4[n, 2]
+    rows.y1[ROW * k] = box_xyxy_N4[n, 3]
+    rows.area[ROW * k] = area_N[n]
+    rows.least[ROW * k] = least_shared(area_N[n], threshold) if threshold > 0 else 1
+    rows.at[ROW_64 * k] = 0
 
 
 @inlined
-def most_shared(members, u, area_u, v):
-    """Return the most pixels that two members can share, by areas and boxes."""
-    wide = int64(min(members.x1[u], members.x1[v])) - max(members.x0[u], members.x0[v])
-    high = int64(min(members.y1[u], members.y1[v])) - max(members.y0[u], members.y0[v])
-    return min(wide * high, area_u, int64(members.area[v]))
+def most_shared(rows, i, j):
+    """Return the most pixels that two rows can share, by areas and boxes."""
+    i *= ROW
+    j *= ROW
+    wide = int64(min(rows.x1[i], rows.x1[j])) - max(rows.x0[i], rows.x0[j])
+    high = int64(min(rows.y1[i], rows.y1[j])) - max(rows.y0[i], rows.y0[j])
+    return min(wide * high, int64(min(rows.area[i], rows.area[j])))
 
 
 @part
 def list_pairs_of_members(
-    members, grid, found, n_members, first, n_before, threshold, is_ios, grid_from, i_P, j_P
-):
+    rows, members, scan, grid, found, n_members, first, n_before, threshold, is_ios, grid_from,
+    i_P, j_P,
+):  # fmt: skip
     """Write the candidate pairs of one category as far as they fit; the number so far."""
     n_pairs = n_before
-    for v in range(n_members, (n_members + 7) & ~7):
-        members.area[v] = 0
-        members.least[v] = 1
-    has_grid = n_members >= grid_from
-    if has_grid:
-        build_grid(members, n_members, grid)
+    n_entries = n_members
+    extent, n_bits = int64(-1), -1
+    if n_members >= grid_from:
+        extent, n_bits = build_grid(rows, members, n_members, grid)
+    else:
+        fill_scan(rows, members, n_members, scan)
     for u in range(n_members):
-        area = int64(members.area[u])
-        members.area[u] = 0
-        if has_grid:
-            n_found = search_grid(members, grid, u, area, is_ios, found)
+        i = int64(members[u])
+        area = int64(rows.area[ROW * i])
+        if n_bits >= 0:
+            if 2 * (n_members - u) < n_entries:
+                n_entries = drop_closed(n_entries, n_members, grid, extent, n_bits)
+            close_entry(grid, i)
+            n_found = search_grid(rows, rows.x0, grid, n_bits, i, area, is_ios, found)
             sort_found(found, n_found, grid)
         else:
-            n_found = scan_members(members, n_members, u + 1, u, area, is_ios, found)
+            scan.area[u] = 0
+            n_found = search_scan(rows, members, n_members, u + 1, scan, i, area, is_ios, found)
         for f in range(n_found):
-            v = found[f]
-            most = most_shared(members, u, area, v)
-            if threshold > 0 and not reaches(most, area, int64(members.area[v]), threshold, is_ios):
+            j = int64(found[f])
+            area_j = int64(rows.area[ROW * j])
+            most = most_shared(rows, i, j)
+            if threshold > 0 and not reaches(most, area, area_j, threshold, is_ios):
                 continue
             if n_pairs < len(i_P):
-                i_P[n_pairs] = first + members.row[u]
-                j_P[n_pairs] = first + members.row[v]
+                i_P[n_pairs] = first + i
+                j_P[n_pairs] = first + j
             n_pairs += 1
     return n_pairs
 
@@ -117,29 +140,22 @@ def list_pairs(
     Rows of a negative category and without area pair with none. A threshold of 0
     leaves boxes alone to decide. Pairs come by image, category, i, j.
     """
-    a = room.int32_KM
-    b = room.int64_KM
-    members = Members(
-        pointer_to(a[0]), pointer_to(a[1]), pointer_to(a[2]), pointer_to(a[3]),
-        pointer_to(a[4]), pointer_to(a[5]), pointer_to(a[6]),
-    )  # fmt: skip
-    grid = Grid(
-        pointer_to(b[0]), pointer_to(b[1]), pointer_to(room.starts), pointer_to(a[7]),
-        pointer_to(a[8]), pointer_to(b[2]), pointer_to(a[9]), pointer_to(a[10]),
-        pointer_to(room.level_start),
-    )  # fmt: skip
-    following = pointer_to(a[11])
-    found = pointer_to(a[12])
+    rows = rows_in(room.records_32, room.records_64)
+    scan, grid, members, following, found = lists_in(
+        room.int32_KM, room.int64_KM, room.entries, room.cells, room.levels, room.starts
+    )
     head = pointer_to(room.head)
     n_pairs = 0
     for g in range(len(image_offsets_G1) - 1):
         first = image_offsets_G1[g]
         n_rows = image_offsets_G1[g + 1] - first
         for k in range(n_rows - 1, -1, -1):
+            n = first + k
             following[k] = -2
-            if category_N[first + k] >= 0 and area_N[first + k] > 0:
-                following[k] = head[category_N[first + k]]
-                head[category_N[first + k]] = k
+            if category_N[n] >= 0 and area_N[n] > 0:
+                fill_row(rows, k, n, box_xyxy_N4, area_N, threshold)
+                following[k] = head[category_N[n]]
+                head[category_N[n]] = k
         for k in range(n_rows):
             if following[k] == -2 or head[category_N[first + k]] != k:
                 continue
@@ -147,12 +163,12 @@ def list_pairs(
             n_members = 0
             row = int64(k)
             while row >= 0:
-                fill_member(members, n_members, row, first, box_xyxy_N4, area_N, threshold)
+                members[n_members] = row
                 n_members += 1
                 row = int64(following[row])
             n_pairs = list_pairs_of_members(
-                members, grid, found, n_members, first, n_pairs, threshold, is_ios, grid_from,
-                i_P, j_P,
+                rows, members, scan, grid, found, n_members, first, n_pairs, threshold, is_ios,
+                grid_from, i_P, j_P,
             )  # fmt: skip
     return n_pairs
 
