@@ -82,6 +82,69 @@ def _corners_by_part(counts_R, h):
 
 
 @part
+def _loop_area(corners, k):
+    """Pixels inside a loop."""
+    doubled = 0
+    j = corners.ends_K[k] - 1
+    for i in range(corners.starts_K[k], corners.ends_K[k]):
+        doubled += corners.x_V[j] * corners.y_V[i] - corners.x_V[i] * corners.y_V[j]
+        j = i
+    return abs(doubled) >> 1
+
+
+@part
+def _speck_limit(area_K, n_corners, allowed):
+    """Largest power of two such that loops of at most so many pixels are not worth their bytes.
+
+    ``allowed`` pixels may be wrong. What a pixel buys elsewhere is about two bytes
+    a corner over all of them; all specks together get a quarter of them.
+    """
+    limit = 0
+    trial = 1
+    while trial * n_corners <= _MIN_LOOP_BYTES * allowed:
+        total = 0
+        for k in range(len(area_K)):
+            if area_K[k] <= trial:
+                total += area_K[k]
+        if total > 0.25 * allowed:
+            break
+        limit = trial
+        trial *= 2
+    return limit
+
+
+@part
+def _without_specks(corners, allowed):
+    """Leave out loops so small that the pixels they cost are better spent on vertices."""
+    n_loops = len(corners.starts_K)
+    area_K = np.empty(n_loops, np.int64)
+    for k in range(n_loops):
+        area_K[k] = _loop_area(corners, k)
+    limit = _speck_limit(area_K, len(corners.x_V), allowed)
+    starts_K = np.empty(n_loops, np.int64)
+    ends_K = np.empty(n_loops, np.int64)
+    part_K = np.empty(n_loops, np.int64)
+    x_V = np.empty(len(corners.x_V), np.int64)
+    y_V = np.empty(len(corners.x_V), np.int64)
+    n = 0
+    at = 0
+    outline = -1
+    for k in range(n_loops):
+        is_outline = k == 0 or corners.part_K[k] != corners.part_K[k - 1]
+        if is_outline:
+            outline = n if area_K[k] > limit else -1
+        if outline < 0 or area_K[k] <= limit:
+            continue
+        starts_K[n], part_K[n] = at, outline
+        for i in range(corners.starts_K[k], corners.ends_K[k]):
+            x_V[at], y_V[at] = corners.x_V[i], corners.y_V[i]
+            at += 1
+        ends_K[n] = at
+        n += 1
+    return Corners(x_V[:at], y_V[:at], starts_K[:n], ends_K[:n], part_K[:n])
+
+
+@part
 def _note(bbox_xywh_N4, area_N, n, left, top, width, height, area):
     """Write what is stored of mask n."""
     bbox_xywh_N4[n, 0], bbox_xywh_N4[n, 1] = left, top
@@ -117,7 +180,8 @@ def encode_from(
         if max_bytes_N[n] < 1 + _MIN_LOOP_BYTES:
             continue
         mask = Mask(mask_R, area, h, w)
-        corners = _corners_by_part(mask_R, h)
+        allowed = (1.0 - fidelity) * area if epsilon <= 0.0 else 0.0
+        corners = _without_specks(_corners_by_part(mask_R, h), allowed)
         if 1 + _MIN_LOOP_BYTES * len(corners.starts_K) > max_bytes_N[n]:
             continue
         canvas = make_canvas(corners, slot_C, row_C)

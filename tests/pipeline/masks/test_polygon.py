@@ -277,6 +277,21 @@ def test_epsilon_is_a_tolerance():
     assert encode_polygon(batch, 0.97, 0.03).fidelity_N[0] >= 0.97
 
 
+def test_specks_go_only_within_the_floor():
+    y, x = np.mgrid[:90, :120]
+    disk = np.hypot(y - 40, x - 50) < 30
+    specked = disk.copy()
+    specked[80, [3, 60, 100]] = True
+    specked[40, 50] = False
+    floors = {0.98: 1, 0.9999: 5}
+    for floor, n_loops in floors.items():
+        coded, _ = one_value(specked, floor)
+        assert (coded.bytes_B[0] >> 2) + 1 == n_loops
+        assert_faithful(strategies.to_batch([specked]), coded, floor)
+    tolerant = encode_polygon(strategies.to_batch([specked]), 0.98, 0.01)
+    assert (tolerant.bytes_B[0] >> 2) + 1 == 5
+
+
 def test_large_images_cost_nothing_by_themselves():
     low = 46000 * 45000 + 30000
     runs = [low, *([500, 45500] * 400)]
