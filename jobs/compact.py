@@ -17,6 +17,9 @@ DESCRIPTION = (
     "Deduplicate the masks of every image by exact overlap, encode what is kept, and publish it "
     "as Delta tables with lineage, rejects and a report."
 )
+SKIPPED = 3
+"""Exit code of a run that left files out, as it was asked to."""
+
 USAGE = "compact.py INPUT... --output URI [--config FILE] [--step.field VALUE ...] [--dry_run]"
 
 
@@ -66,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         terminal.print_plan(outcome.plan, output)
     else:
         terminal.print_summary(outcome.report, outcome.versions, output, outcome.page)
-    return 0
+    return SKIPPED if outcome.plan is not None and outcome.plan.skipped else 0
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from ray.util.annotations import RayDeprecationWarning
 from pipeline import checks, cluster, evaluate, publish, report, runs, storage, tasks
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig
-from pipeline.errors import ConfigError
-from pipeline.plan import Plan, make_plan, name_run
-from pipeline.read import scan
+from pipeline.errors import CompactionError, ConfigError
+from pipeline.plan import Plan, SkippedFile, make_plan, name_run
 from pipeline.read.slices import FileScan
 from pipeline.records import UnitRecord
 from pipeline.storage import InputFile
@@ -98,7 +97,7 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     truth = evaluate.read_truth(truth_file) if truth_file else None
     timer.done("inventory")
     old_plan = runs.read_plan(output, run_id) if config.run.resume else None
-    plan = old_plan or make_plan(inventory, scan_all(inventory, config), config)
+    plan = old_plan or look(inventory, config)
     timer.done("plan")
     if config.dry_run:
         return Outcome("planned", run_id, plan=plan)
@@ -195,12 +194,27 @@ def execute(
             yield msgspec.json.decode(data, type=UnitRecord)
 
 
-def scan_all(inventory: Sequence[InputFile], config: CompactConfig) -> list[FileScan]:
-    """Look at every input file once: on the driver where that is quick, else in tasks of Ray."""
-    total = sum(file.file_bytes for file in inventory)
-    if total <= SCAN_HERE_BYTES:
-        return [scan(file, config.read, config.run.unit_bytes) for file in inventory]
-    cluster.start(config)
-    remote = ray.remote(num_cpus=1, max_retries=3)(scan)
-    pending = [remote.remote(file, config.read, config.run.unit_bytes) for file in inventory]
-    return ray.get(pending)
+def look(inventory: Sequence[InputFile], config: CompactConfig) -> Plan:
+    """Look at every input file once, on the driver where that is quick, else in tasks; plan.
+
+    Raises
+    ------
+    InputError, SchemaError
+        For the first file that cannot be read, unless ``--read.skip_bad_files``
+        leaves it out; also when no file is left.
+    """
+    ask = (config.read, config.run.unit_bytes)
+    if sum(file.file_bytes for file in inventory) <= SCAN_HERE_BYTES:
+        found = [tasks.try_scan(file, *ask) for file in inventory]
+    else:
+        cluster.start(config)
+        remote = ray.remote(num_cpus=1, max_retries=3)(tasks.try_scan)
+        found = ray.get([remote.remote(file, *ask) for file in inventory])
+    scans = [scan for scan in found if isinstance(scan, FileScan)]
+    errors = [error for error in found if isinstance(error, CompactionError)]
+    if errors and not (config.read.skip_bad_files and scans):
+        raise errors[0]
+    pairs = list(zip(inventory, found, strict=True))
+    good = [file for file, scan in pairs if isinstance(scan, FileScan)]
+    bad = [SkippedFile(file, e.message) for file, e in pairs if isinstance(e, CompactionError)]
+    return make_plan(good, scans, config, bad)

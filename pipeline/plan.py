@@ -37,6 +37,13 @@ class ReadUnit(msgspec.Struct, frozen=True):
     slices: list[Slice]
 
 
+class SkippedFile(msgspec.Struct, frozen=True):
+    """A file that could not be read and was left out, as ``--read.skip_bad_files`` asks."""
+
+    file: InputFile
+    error: str
+
+
 class Plan(msgspec.Struct, frozen=True):
     """Everything that workers and the commit need to know of a run.
 
@@ -62,6 +69,8 @@ class Plan(msgspec.Struct, frozen=True):
         Rows of all inputs.
     sample_fraction : float
         Share of the images on which estimates are made.
+    skipped : list of SkippedFile
+        Files that were left out; part of the run_id, not of the inventory.
     """
 
     run_id: str
@@ -74,6 +83,7 @@ class Plan(msgspec.Struct, frozen=True):
     bounds: list[int | str] | None
     n_rows: int
     sample_fraction: float
+    skipped: list[SkippedFile] = []
 
     @property
     def n_units(self) -> int:
@@ -102,7 +112,10 @@ def name_run(inventory: Sequence[InputFile], config: CompactConfig) -> str:
 
 
 def make_plan(
-    inventory: Sequence[InputFile], scans: Sequence[FileScan], config: CompactConfig
+    inventory: Sequence[InputFile],
+    scans: Sequence[FileScan],
+    config: CompactConfig,
+    skipped: Sequence[SkippedFile] = (),
 ) -> Plan:
     """Decide units of work from what the scans of the input files found.
 
@@ -114,6 +127,8 @@ def make_plan(
         One per file, in the same order.
     config : CompactConfig
         `run.unit_bytes` sizes the units.
+    skipped : sequence of SkippedFile
+        Files that are left out.
 
     Raises
     ------
@@ -129,8 +144,9 @@ def make_plan(
         bounds = quantile_bounds(scans, max(1, -(-total // config.run.unit_bytes)))
         groups = [[part] for part in slices]
     packs = _pack(groups, config.run.unit_bytes)
+    everything = sorted([*inventory, *(bad.file for bad in skipped)], key=lambda file: file.uri)
     return Plan(
-        run_id=name_run(inventory, config),
+        run_id=name_run(everything, config),
         inventory=list(inventory),
         formats={file.uri: scan.format for file, scan in zip(inventory, scans, strict=True)},
         contexts={file.uri: scan.source for file, scan in zip(inventory, scans, strict=True)},
@@ -140,6 +156,7 @@ def make_plan(
         bounds=bounds,
         n_rows=sum(part.n_rows for part in slices),
         sample_fraction=_sample_fraction(scans),
+        skipped=list(skipped),
     )
 
 

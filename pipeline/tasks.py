@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import backend, runs, sink
-from pipeline.config import CompactConfig
+from pipeline.config import CompactConfig, ReadConfig
+from pipeline.errors import InputError, SchemaError
 from pipeline.plan import Plan, ReadUnit, parse_extras, partition_rows
-from pipeline.read import SourceContext, payloads, read
+from pipeline.read import FileScan, SourceContext, payloads, read, scan
 from pipeline.records import SourceCounts, UnitRecord
+from pipeline.storage import InputFile
 from pipeline.transfer import cell, from_ipc, message, to_ipc
 from pipeline.unit import compact_unit
 from schemas.compacted import compacted_schema
@@ -72,6 +74,16 @@ class UnitContext(NamedTuple):
             plan.sample_fraction,
             done,
         )
+
+
+def try_scan(
+    file: InputFile, config: ReadConfig, unit_bytes: int
+) -> FileScan | InputError | SchemaError:
+    """Look at a file; return the error of one that cannot be read instead of raising it."""
+    try:
+        return scan(file, config, unit_bytes)
+    except (InputError, SchemaError) as error:
+        return error
 
 
 def schemas(plan: Plan) -> dict[str, pa.Schema]:

@@ -106,6 +106,8 @@ def print_summary(
     console.print(f"  by stage, in seconds: {listed}")
     if document["estimate"]["choices"] and rows["read"]:
         console.print(_estimate_line(document["estimate"]))
+    for uri, error in document["plan"]["skipped_files"].items():
+        console.print(f"skipped {uri}: {error}", markup=False)
     path = output.removeprefix("file://")
     console.print("read it:")
     code = f'from deltalake import DeltaTable; print(DeltaTable("{path}/compacted").to_pandas())'

@@ -104,6 +104,7 @@ def build(
             "files": len(plan.inventory),
             "units": plan.n_units,
             "is_shuffled": plan.bounds is not None,
+            "skipped_files": {bad.file.uri: bad.error for bad in plan.skipped},
         },
     }
     document["gates"] = gate_rows(document, config.gate)

@@ -271,5 +271,20 @@ def test_an_input_that_changes_during_the_run_stops_it(
     assert not (tmp_path / "out" / "compacted").exists()
 
 
+def test_bad_files_are_left_out_on_request(shared_data: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("[{")
+    inputs = [bad, shared_data / RESULTS]
+    with pytest.raises(InputError, match=r"bad\.json"):
+        run(inputs, tmp_path / "out")
+    outcome = run(inputs, tmp_path / "out", read=ReadConfig(skip_bad_files=True))
+    assert outcome.report["rows"]["read"] == 198
+    assert list(outcome.report["plan"]["skipped_files"]) == [f"file://{bad}"]
+    again = run(inputs, tmp_path / "out", read=ReadConfig(skip_bad_files=True))
+    assert again.state == "already"
+    with pytest.raises(InputError, match=r"bad\.json"):
+        run([bad], tmp_path / "none", read=ReadConfig(skip_bad_files=True))
+
+
 def interrupt(*arguments: Any) -> None:
     raise KeyboardInterrupt
