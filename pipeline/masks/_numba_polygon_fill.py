@@ -2,16 +2,7 @@
 
 Shape suffixes: V values of coordinates, K rings, N masks, R runs, E crossings, C columns.
 
-COCO's rule (``maskApi.c: rleFrPoly``) rounds every vertex to fifths of a pixel
-(``(int)(5 * x + .5)``), walks each edge one fifth at a time along its longer
-axis, and lets the edge toggle column c at the step between fifths ``5c + 2``
-and ``5c + 3``, at the y of that step. Which steps those are is known without
-the walk, so each edge yields one crossing per column in O(1): along a shallow
-edge the step is given and y is evaluated; along a steep one the step is found
-by a division and set right by evaluating the same expression in the same
-float64 arithmetic. The results are the walk's, bit for bit. Vertices below 0
-are truncated towards zero there, which moves steps only between fifths <= 0,
-left of every column's crossing and above every row's, so it has no effect.
+How one edge crosses columns is in `pipeline.masks._numba_polygon_edge`.
 """
 # Types are the compiler's to infer.
 # pyright: reportMissingParameterType=false
@@ -21,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.masks._jit import kernel, part
+from pipeline.masks._numba_polygon_edge import edge_columns, edge_rows
 from pipeline.masks._numba_rle import IMAGE_TOO_LARGE, SIZE_INVALID, size_fault
 
 OK = 0
@@ -35,6 +27,8 @@ RANGE_PX = 2.0**24
 MAX_CROSSINGS = 1 << 27
 _CHUNK_CROSSINGS = 1 << 24
 
+# A constant that is passed on would be compiled for by itself; one of NumPy's is not.
+_ZERO = np.int64(0)
 _INSERTION_MAX = 24
 _RING_SHIFT = 33
 _Y_MASK = (1 << 32) - 1
@@ -72,55 +66,6 @@ def sort_keys(keys_E, start, end):
             root = child
             child = 2 * root + 1
         keys_E[start + root] = key
-
-
-@part
-def edge_columns(x_a, x_b, w):
-    """First and end column that the edge between two fifths crosses in an image of width w."""
-    low = min(x_a, x_b)
-    high = max(x_a, x_b)
-    if high < 3:
-        return 0, 0
-    first = 0 if low <= 2 else (low + 2) // 5
-    end = min((high + 2) // 5, w)
-    return first, max(first, end)
-
-
-@part
-def _row_of_fifth(v, h):
-    """First pixel row below fifth v, held inside the image."""
-    if v <= 2:
-        return 0
-    return min((v + 2) // 5, h)
-
-
-@part
-def edge_rows(x_a, y_a, x_b, y_b, first, end, h, row_C):
-    """Row from which on the edge toggles each of the columns first..end, in row_C[0:]."""
-    dx = abs(x_b - x_a)
-    dy = abs(y_b - y_a)
-    if dx >= dy:
-        if x_a > x_b:
-            x_a, y_a, x_b, y_b = x_b, y_b, x_a, y_a
-        slope = float(y_b - y_a) / dx
-        step = 2 - x_a if slope >= 0.0 else 3 - x_a
-        for c in range(first, end):
-            v = int(y_a + slope * (5 * c + step) + 0.5)
-            row_C[c - first] = _row_of_fifth(v, h)
-        return
-    if y_a > y_b:
-        x_a, y_a, x_b, y_b = x_b, y_b, x_a, y_a
-    slope = float(x_b - x_a) / dy
-    is_rising = slope > 0.0
-    inverse = 1.0 / slope
-    for c in range(first, end):
-        edge = 5 * c + 3.0
-        t = min(max(int((edge - 0.5 - x_a) * inverse) + 1, 0), dy)
-        while t > 0 and ((x_a + slope * (t - 1) + 0.5 >= edge) == is_rising):
-            t -= 1
-        while t < dy and ((x_a + slope * t + 0.5 >= edge) != is_rising):
-            t += 1
-        row_C[c - first] = _row_of_fifth(y_a + t - 1, h)
 
 
 @part
@@ -212,7 +157,7 @@ def _column_spans(keys_E, begin, end, sign_K, spans_E):
             n_spans += 1
             i += 2
     if keys_E[begin] >> _RING_SHIFT != keys_E[end - 1] >> _RING_SHIFT:
-        sort_keys(spans_E, 0, n_spans)
+        sort_keys(spans_E, _ZERO, n_spans)
     return n_spans, is_crossing
 
 
@@ -230,10 +175,8 @@ def fill_mask(
     is self-crossing); the background after it is the caller's.
     """
     low, high = _bucket_crossings(x_V, y_V, starts_K, ends_K, ring_K, h, w, slot_C, row_C, keys_E)
-    n_runs = 0
-    covered = 0
+    n_runs, covered, begin = _ZERO, _ZERO, _ZERO
     is_crossing = False
-    begin = 0
     for c in range(low, high):
         end = slot_C[c]
         slot_C[c] = 0
@@ -293,7 +236,7 @@ def ring_sense(x_V, y_V, start, end):
     doubled_area = 0
     j = end - 1
     for i in range(start, end):
-        doubled_area += int(x_V[j]) * int(y_V[i]) - int(x_V[i]) * int(y_V[j])
+        doubled_area += x_V[j] * y_V[i] - x_V[i] * y_V[j]
         j = i
     return (doubled_area > 0) - (doubled_area < 0)
 
@@ -358,8 +301,8 @@ def fill_chunk(
     """Fill masks from n_from on until a bound of memory; returns (their counts, next mask)."""
     n_masks = len(size_hw_N2)
     n_rings = len(ring_offsets_K1) - 1
-    x_V = np.empty(len(xy_V) // 2 + 1, np.int32)
-    y_V = np.empty(len(xy_V) // 2 + 1, np.int32)
+    x_V = np.empty(len(xy_V) // 2 + 1, np.int64)
+    y_V = np.empty(len(xy_V) // 2 + 1, np.int64)
     starts_K = np.empty(n_rings, np.int64)
     ends_K = np.empty(n_rings, np.int64)
     sign_K = np.zeros(n_rings, np.int8)

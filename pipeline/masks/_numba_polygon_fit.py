@@ -23,7 +23,7 @@ import numpy as np
 
 from pipeline.masks._jit import part
 from pipeline.masks._numba_polygon_collapse import collapse, push, unlink
-from pipeline.masks._numba_polygon_fill import edge_columns, edge_rows
+from pipeline.masks._numba_polygon_edge import edge_columns, edge_rows
 
 # Toggles of a column that a window holds; a place with more is not searched.
 _MAX_TOGGLES = 16
