@@ -16,7 +16,7 @@ from pipeline.stored import store_masks
 from schemas.compacted import compacted_schema
 from schemas.instances import FIXED_COLUMNS
 
-_COPIED = (
+COPIED = (
     "image_id",
     "input_id",
     "category_id",
@@ -32,6 +32,7 @@ _COPIED = (
     "source",
     "source_row",
 )
+"""Columns that a kept row takes over from its leader as they are."""
 
 
 def compacted_table(
@@ -124,7 +125,7 @@ def members(result: Deduplicated) -> NDArray[np.int64]:
 
 def _kept_columns(table: pa.Table) -> list[str]:
     extras = [name for name in table.column_names if name not in FIXED_COLUMNS]
-    return [*_COPIED, *extras]
+    return [*COPIED, *extras]
 
 
 def _schema(table: pa.Table) -> pa.Schema:

@@ -7,23 +7,17 @@ stands for, its source) is in that run's tables, not in this one's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
-from pipeline.columns import from_strings, one_chunk, to_strings
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError, MaskError
-from pipeline.masks.batch import CocoStrings, MaskBatch
-from pipeline.masks.contour import decode_crack
-from pipeline.masks.polygon import decode_polygon
-from pipeline.masks.rle import concat_strings, take_strings, to_coco
 from pipeline.read.parquet_file import ParquetKind, parquet_payloads, read_parquet, scan_parquet
 from pipeline.read.parquet_layout import Layout
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.storage import InputFile
+from pipeline.stored import coco_counts
 from schemas.compacted import COMPACTED_COLUMNS, MASK_COLUMNS
 
 FORMAT = "compacted"
@@ -44,7 +38,6 @@ _COLUMNS = {
     "width": "width",
 }
 _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
-_DECODERS: dict[str, Callable[..., MaskBatch]] = {"crack": decode_crack, "polygon": decode_polygon}
 
 
 def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
@@ -90,38 +83,14 @@ def _find(uri: str, schema: pa.Schema, config: ReadConfig) -> Layout:
 
 def _prepare(uri: str, table: pa.Table, layout: Layout) -> pa.Table:
     """Return the table with every mask as a COCO string in ``counts``."""
-    encoding_N = np.array(one_chunk(table["encoding"]).to_pylist(), object)
-    if (encoding_N == "rle").all():
-        return table
-    strings = CocoStrings(np.empty(0, np.uint8), np.zeros(1, np.int64))
-    place_N = np.zeros(len(table), np.int64)
-    for encoding in ("rle", *_DECODERS):
-        rows_M = np.flatnonzero(encoding_N == encoding)
-        place_N[rows_M] = len(strings.offsets_N1) - 1 + np.arange(len(rows_M))
-        own = _decode(uri, table.take(pa.array(rows_M)), encoding)
-        strings = concat_strings([strings, own])
-    if len(strings.offsets_N1) - 1 != len(table):
-        raise InputError(f"{uri}: column 'encoding': expected rle, crack or polygon, got others")
-    column = from_strings(take_strings(strings, place_N))
-    return table.set_column(table.schema.get_field_index("counts"), "counts", column)
-
-
-def _decode(uri: str, table: pa.Table, encoding: str) -> CocoStrings:
-    if encoding == "rle":
-        return to_strings(table["counts"])
-    boxes: Any = [table[name].to_numpy().astype(np.int32) for name in _BOX]
-    sizes: Any = [table[name].to_numpy().astype(np.int32) for name in ("height", "width")]
-    coded = to_strings(table[encoding])
     try:
-        batch = _DECODERS[encoding](
-            coded.bytes_B, coded.offsets_N1, np.stack(boxes, axis=1), np.stack(sizes, axis=1)
-        )
+        column = coco_counts(table)
     except MaskError as error:
         raise InputError(
-            f"{uri}: column {encoding!a}: expected masks as they were written, got: "
-            f"{error.message}; the table is damaged: restore it"
+            f"{uri}: expected masks as they were written, got: {error.message}; the table is "
+            "damaged: restore it"
         ) from error
-    return to_coco(batch)
+    return table.set_column(table.schema.get_field_index("counts"), "counts", column)
 
 
 _KIND = ParquetKind(FORMAT, _find, _prepare)

@@ -14,6 +14,7 @@ from pipeline.arrow import pc
 from pipeline.clean import clean_rows
 from pipeline.columns import one_chunk, size_hw, to_strings
 from pipeline.config import CleanConfig, DedupConfig, EncodeConfig, ReadConfig
+from pipeline.encode import COPIED
 from pipeline.errors import InputError, SchemaError
 from pipeline.masks import measure, overlap, rle
 from pipeline.plan import Plan, parse_extras
@@ -22,20 +23,7 @@ from pipeline.verify.findings import Findings
 
 _BATCH_BYTES = 256 << 20
 
-_COPIED = (
-    "image_id",
-    "input_id",
-    "category_id",
-    "score",
-    "iscrowd",
-    "height",
-    "width",
-    "input_bbox_x",
-    "input_bbox_y",
-    "input_bbox_w",
-    "input_bbox_h",
-    "input_area",
-)
+_COPIED = tuple(name for name in COPIED if name not in ("source", "source_row"))
 
 
 class Settings(msgspec.Struct, frozen=True):
