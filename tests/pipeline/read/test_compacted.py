@@ -98,7 +98,7 @@ def test_damaged_masks_are_an_error(tmp_path: Path, encoding: str) -> None:
 def test_unknown_encoding_is_an_error(tmp_path: Path) -> None:
     rows = make_rows([bitmap()] * 2, ["rle", "crack"])
     rows[1]["encoding"] = "jpeg"
-    with pytest.raises(InputError, match="'encoding': expected rle, crack or polygon"):
+    with pytest.raises(InputError, match="expected the encoding rle, crack or polygon"):
         read_whole(write(tmp_path, rows))
 
 
