@@ -69,7 +69,7 @@ def _is_space(byte: Any) -> Any:
 
 
 @kernel
-def _skip_space(text_B: Any, i: Any) -> Any:
+def skip_space(text_B: Any, i: Any) -> Any:
     end = text_B.size
     while i < end and _is_space(text_B[i]):
         i += 1
@@ -91,7 +91,7 @@ def _string_end(text_B: Any, i: Any) -> Any:
 
 
 @kernel
-def _find_key(text_B: Any, start: Any, stop: Any, first: Any, last: Any) -> Any:
+def find_key(text_B: Any, start: Any, stop: Any, first: Any, last: Any) -> Any:
     """Return which of the keys [first, last) the bytes [start, stop) spell, or -1."""
     for key in range(first, last):
         begin = _KEY_OFFSETS[key]
@@ -111,7 +111,7 @@ def _is_given(text_B: Any, i: Any, key: Any) -> Any:
     if text_B[i] == 110:
         return False
     if key == _SEGMENTATION and text_B[i] == _OPEN_ARRAY:
-        k = _skip_space(text_B, i + 1)
+        k = skip_space(text_B, i + 1)
         return k >= text_B.size or text_B[k] != _CLOSE_ARRAY
     return True
 
@@ -142,7 +142,7 @@ def _parse_id(text_B: Any, i: Any) -> Any:
 
 
 @kernel
-def _scan_nested(text_B: Any, start: Any) -> Any:
+def scan_nested(text_B: Any, start: Any) -> Any:
     """Return (status, stop, id position, own id position, flags) of what starts at ``start``.
 
     Status -1 is a complete element; `stop` is where an error lies otherwise.
@@ -166,16 +166,16 @@ def _scan_nested(text_B: Any, start: Any) -> Any:
             if close >= end:
                 return NEED_MORE, i, id_at, own_at, flags
             if depth <= 2 and is_array_at[depth] == 0:
-                colon = _skip_space(text_B, close + 1)
+                colon = skip_space(text_B, close + 1)
                 if colon >= end:
                     return NEED_MORE, i, id_at, own_at, flags
                 if text_B[colon] == _COLON:
-                    value = _skip_space(text_B, colon + 1)
+                    value = skip_space(text_B, colon + 1)
                     if value >= end:
                         return NEED_MORE, i, id_at, own_at, flags
                     first = 0 if depth == 1 else _N_ROW_KEYS
                     last = _N_ROW_KEYS if depth == 1 else _N_ROW_KEYS + 2
-                    key = _find_key(text_B, i + 1, close, first, last)
+                    key = find_key(text_B, i + 1, close, first, last)
                     if key >= 0:
                         if seen >> key & 1:
                             return DUPLICATE_KEY, i, id_at, own_at, flags
@@ -207,7 +207,7 @@ def _scan_nested(text_B: Any, start: Any) -> Any:
 
 
 @kernel
-def _scan_scalar(text_B: Any, start: Any, is_final: Any) -> Any:
+def scan_scalar(text_B: Any, start: Any, is_final: Any) -> Any:
     """Return (status, stop) of the string, number or word at ``start``."""
     end = text_B.size
     byte = text_B[start]
@@ -260,7 +260,7 @@ def scan_elements(
     end = text_B.size
     n = 0
     while True:
-        i = _skip_space(text_B, i)
+        i = skip_space(text_B, i)
         if i >= end:
             return NEED_MORE, i, is_after_element, n
         begin = i
@@ -270,16 +270,16 @@ def scan_elements(
             if is_after_element:
                 if text_B[i] != _COMMA:
                     return NO_COMMA, i, True, n
-                begin = _skip_space(text_B, i + 1)
+                begin = skip_space(text_B, i + 1)
                 if begin >= end:
                     return NEED_MORE, i, True, n
         if n == start_N.size:
             return OUTPUT_FULL, i, is_after_element, n
         id_at, own_at, flags = -1, -1, 0
         if text_B[begin] in (_OPEN_OBJECT, _OPEN_ARRAY):
-            status, stop, id_at, own_at, flags = _scan_nested(text_B, begin)
+            status, stop, id_at, own_at, flags = scan_nested(text_B, begin)
         else:
-            status, stop = _scan_scalar(text_B, begin, is_final)
+            status, stop = scan_scalar(text_B, begin, is_final)
         if status == NEED_MORE:
             return NEED_MORE, i, is_after_element, n
         if status >= 0:

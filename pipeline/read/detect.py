@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from pipeline.storage import InputFile
 
 _PARQUET_MAGIC = (b"PAR1", b"PARE")
 _SNIFF_BYTES = 1 << 16
+_SNIFF_ROWS = 100
 _ROW_KEYS = ("image_id", "category_id", "segmentation", "score", "bbox")
 _COCO_KEYS = ("annotations", "images", "categories", "info", "licenses")
 
@@ -69,19 +71,25 @@ def _sniff_parquet(file: InputFile, config: ReadConfig) -> str:
 
 
 def _sniff_array(window: JsonWindow) -> str:
+    """Let the first row that looks like one decide; a few bad ones before it do no harm."""
+    first: Any = None
     for found in window.take_array():
-        data = found.text[found.start_N[0] : found.stop_N[0]]
-        try:
-            row: Any = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return "coco_results"
-        if isinstance(row, dict) and isinstance(row.get("instances"), list):
-            return "detectron2_predictions"
-        if isinstance(row, dict) and isinstance(row.get("annotations"), list):
-            return "detectron2_dicts"
-        if isinstance(row, dict) and ("image_id" in row or "segmentation" in row):
-            return "coco_results"
-        raise SchemaError(f"{window.uri}: {_expected()}, got a list whose first row is {show(row)}")
+        spans = zip(found.start_N.tolist(), found.stop_N.tolist(), strict=True)
+        for n, (start, stop) in enumerate(islice(spans, _SNIFF_ROWS)):
+            try:
+                row: Any = msgspec.json.decode(found.text[start:stop])
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return "coco_results"
+            if isinstance(row, dict) and isinstance(row.get("instances"), list):
+                return "detectron2_predictions"
+            if isinstance(row, dict) and isinstance(row.get("annotations"), list):
+                return "detectron2_dicts"
+            if isinstance(row, dict) and ("image_id" in row or "segmentation" in row):
+                return "coco_results"
+            first = row if n == 0 else first
+        raise SchemaError(
+            f"{window.uri}: {_expected()}, got a list whose first row is {show(first)}"
+        )
     return "coco_results"
 
 

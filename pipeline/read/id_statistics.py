@@ -37,9 +37,11 @@ class IdStatistics:
         first = -self._n_rows % self._stride
         rows_M = np.arange(first, len(ids), self._stride)
         rows_M = rows_M[is_usable_N[rows_M]]
-        values: list[Any] = [ids[row] for row in rows_M.tolist()]
-        plain = [value if isinstance(value, str) else int(value) for value in values]
-        self._sample += zip((rows_M + self._n_rows).tolist(), plain, strict=True)
+        if isinstance(ids, list):
+            values: list[Any] = [ids[row] for row in rows_M.tolist()]
+        else:
+            values = ids[rows_M].tolist()
+        self._sample += zip((rows_M + self._n_rows).tolist(), values, strict=True)
         self._n_rows += len(ids)
         self._thin()
         if self._has_seen_all:

@@ -71,7 +71,7 @@ class DecodedRows:
 
 def decode_rows(
     text: bytes,
-    spans: Callable[[], Iterable[tuple[int, int]]],
+    spans: Callable[[], Iterable[Sequence[int]]],
     uri: str,
     start: int,
     id_type: str,
@@ -84,7 +84,7 @@ def decode_rows(
     Parameters
     ----------
     text : bytes
-        Rows as the elements of one JSON array, brackets included; or lines.
+        Rows with commas between them, or lines.
     spans : callable
         Gives the place of every row in `text`; called only if a row is at fault.
     uri : str
@@ -106,16 +106,66 @@ def decode_rows(
     row_type = _row_type(id_type, id_mode)
     decoder = _decoder(row_type) if is_lines else _decoder(list[row_type])
     try:
-        rows = decoder.decode_lines(text) if is_lines else decoder.decode(text)
+        rows = decoder.decode_lines(text) if is_lines else decoder.decode(b"[%b]" % text)
     except (msgspec.ValidationError, UnicodeDecodeError):
-        return _decode_each(text, spans(), uri, start, id_type, id_mode, repairs)
+        return decode_each(text, spans(), uri, start, id_type, id_mode, repairs)
     except msgspec.DecodeError as error:
         if is_lines:
-            return _decode_each(text, spans(), uri, start, id_type, id_mode, repairs)
-        raise malformed(uri, error, text, start, "rows in JSON") from error
+            return decode_each(text, spans(), uri, start, id_type, id_mode, repairs)
+        # msgspec counts the bracket that was put in front.
+        raise malformed(uri, error, b"[%b]" % text, start - 1, "rows in JSON") from error
     if id_mode == "auto":
         return DecodedRows(rows, np.arange(len(rows)), {})
     return _convert_ids(rows, id_type, id_mode)
+
+
+def decode_each(
+    text: bytes,
+    spans: Iterable[Sequence[int]],
+    uri: str,
+    start: int,
+    id_type: str,
+    id_mode: str,
+    repairs: Sequence[str],
+) -> DecodedRows:
+    """Decode row by row: those that cannot be decoded are looked at, and mended or at fault.
+
+    Parameters
+    ----------
+    text : bytes
+        The rows, and what is between them.
+    spans : iterable of tuple
+        The place of every row in `text`.
+    uri, start, id_type, id_mode, repairs
+        As for `decode_rows`.
+
+    Raises
+    ------
+    InputError
+        For a row that is no JSON.
+    """
+    decode = _decoder(_row_type(id_type, id_mode)).decode
+    found = DecodedRows([], np.empty(0, np.int64), {})
+    places: list[int] = []
+    for place, (begin, end) in enumerate(spans):
+        data = text[begin:end]
+        row: Any
+        try:
+            row = _with_id(decode(data), id_type, id_mode)
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            plain = _plain(data, uri, start + begin)
+            row = sanitize_row(plain, id_type, id_mode)
+            if isinstance(row, Fault) and repairs:
+                row = _repaired(plain, row, id_type, id_mode, repairs, found.repairs, place)
+        except msgspec.DecodeError as error:
+            raise malformed(uri, error, data, start + begin, "a row in JSON") from error
+        if isinstance(row, Fault):
+            found.faults[place] = row
+        else:
+            found.rows.append(row if isinstance(row, Row) else msgspec.convert(row, Row[Any]))
+            places.append(place)
+    found.place_N = np.array(places, np.int64)
+    return found
 
 
 def to_raw_rows(decoded: DecodedRows, first_row: int, id_type: str) -> RawRows:
@@ -224,40 +274,6 @@ def _with_id(row: Any, id_type: str, id_mode: str) -> Any:
         return sanitize_row({"image_id": row.image_id}, id_type, id_mode)
     row.image_id = image_id
     return row
-
-
-def _decode_each(
-    text: bytes,
-    spans: Iterable[tuple[int, int]],
-    uri: str,
-    start: int,
-    id_type: str,
-    id_mode: str,
-    repairs: Sequence[str],
-) -> DecodedRows:
-    """Decode row by row: those that cannot be decoded are looked at, and mended or at fault."""
-    decode = _decoder(_row_type(id_type, id_mode)).decode
-    found = DecodedRows([], np.empty(0, np.int64), {})
-    places: list[int] = []
-    for place, (begin, end) in enumerate(spans):
-        data = text[begin:end]
-        row: Any
-        try:
-            row = _with_id(decode(data), id_type, id_mode)
-        except (msgspec.ValidationError, UnicodeDecodeError):
-            plain = _plain(data, uri, start + begin)
-            row = sanitize_row(plain, id_type, id_mode)
-            if isinstance(row, Fault) and repairs:
-                row = _repaired(plain, row, id_type, id_mode, repairs, found.repairs, place)
-        except msgspec.DecodeError as error:
-            raise malformed(uri, error, data, start + begin, "a row in JSON") from error
-        if isinstance(row, Fault):
-            found.faults[place] = row
-        else:
-            found.rows.append(row if isinstance(row, Row) else msgspec.convert(row, Row[Any]))
-            places.append(place)
-    found.place_N = np.array(places, np.int64)
-    return found
 
 
 def _repaired(

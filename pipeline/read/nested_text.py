@@ -47,7 +47,7 @@ class FlatRows(NamedTuple):
     Attributes
     ----------
     text : bytes
-        The rows as one JSON array.
+        The rows, with commas between them.
     spans : list of tuple
         Where each row lies in `text`.
     offsets : list of int
@@ -94,7 +94,7 @@ def flatten(text: bytes, nesting: Nesting, uri: str, start: int) -> FlatRows:
         ]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise malformed(uri, error, text, start, what) from error
-    out = bytearray(b"[")
+    out = bytearray()
     spans: list[tuple[int, int]] = []
     offsets: list[int] = []
     place = 0
@@ -105,11 +105,10 @@ def flatten(text: bytes, nesting: Nesting, uri: str, start: int) -> FlatRows:
             place = text.index(data, place)
             offsets.append(start + place)
             place += len(data)
+            out += b"," if spans else b""
             begin = len(out)
             out += _with_front(front, data)
             spans.append((begin, len(out)))
-            out += b","
-    out[-1 if spans else len(out) :] = b"]"
     counts = [len(instances) for instances in lists]
     ids = [_decode_id(image_facts.get("image_id")) for image_facts in facts]
     return FlatRows(bytes(out), spans, offsets, counts, ids)
