@@ -17,14 +17,12 @@ the same counts are placed one by one.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
-import numpy as np
 from numba import int64, uint64
-from numpy.typing import NDArray
 
 from pipeline.masks._jit import inlined, part
+from pipeline.masks._numba_group_numbers import ENTRY, HIGH, LEAST, LOW, TOPS
 from pipeline.masks._numba_group_rows import MAX_HEIGHT
 from pipeline.masks._numba_group_strings import read_number
 from pipeline.masks._numba_group_vector import (
@@ -81,12 +79,6 @@ most h, and a step of three characters adds less than 2**14 to either. So whatev
 a count is, two of its candidates cannot both give rows within a column.
 """
 
-_ENTRY = 48
-_LOW = 256 * _ENTRY
-_HIGH = _LOW + 16
-_LEAST = _LOW + 32
-_TOPS = _LOW + 48
-
 OUTSIDE = 0xC0C0
 """Bits that no character of the alphabet has once 48 is subtracted."""
 
@@ -116,39 +108,6 @@ class Scratch(NamedTuple):
     may_vector: bool
 
 
-@functools.cache
-def number_table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """How to read the numbers in 8 characters, by which of them are continued.
-
-    Returns
-    -------
-    table : uint8 (256 * 48 + 64,)
-        For each byte of continuation bits: the places of the first and second
-        character of up to 8 numbers (16), of their third (16; 128: none), and
-        the sign bits of these numbers as int16 (16). At the end four constants.
-    steps : int64 (256,)
-        How many numbers that reads, always even, times 256, plus how many characters.
-    """
-    table = np.full((256, _ENTRY), 128, np.uint8)
-    table[:, 32:] = 0
-    steps = np.zeros(256, np.int64)
-    for bits in range(256):
-        ends = [n for n in range(8) if not bits >> n & 1]
-        numbers = list(zip([0, *(n + 1 for n in ends)], ends, strict=False))
-        fit = next((k for k, (a, b) in enumerate(numbers) if b - a > 2), len(numbers)) & ~1
-        for k, (first, end) in enumerate(numbers[:fit]):
-            table[bits, 2 * k] = first
-            if end > first:
-                table[bits, 2 * k + 1] = first + 1
-            if end > first + 1:
-                table[bits, 16 + 2 * k] = first + 2
-            table[bits, 32 + 2 * k : 34 + 2 * k] = divmod(16 << 5 * (end - first), 256)[::-1]
-        steps[bits] = fit * 256 + (numbers[fit - 1][1] + 1 if fit else 0)
-    constants = np.array([[0x1F] * 2, [0x1F00] * 2, [0x8000, 0], [0xFFFF, 0]], np.uint16)
-    constants = np.tile(constants, 4).reshape(-1)
-    return np.concatenate([table.reshape(-1), constants.view(np.uint8)]), steps
-
-
 @inlined
 def column_vectors(h):
     """Return what a column's height takes from each run's end, and what its rows are at most."""
@@ -171,8 +130,8 @@ def read_pairs(chars, table, entry, carry):
     low = pick_bytes(chars, load_16x8(table, entry))
     high = pick_bytes(chars, load_16x8(table, entry + 16))
     sign = load_16x8(table, entry + 32)
-    fives = load_16x8(table, _LOW)
-    step = either(both(low, fives), shift_right_3(both(low, load_16x8(table, _HIGH))))
+    fives = load_16x8(table, LOW)
+    step = either(both(low, fives), shift_right_3(both(low, load_16x8(table, HIGH))))
     step = either(step, shift_left_10(both(high, fives)))
     step = subtract(differ(step, sign), sign)
     size = differ(step, sign_of(step))
@@ -295,7 +254,7 @@ def parse_stretch(strings, bits, window, pos, end, words, end_col, place, counts
         if n_counts == 0 or col + (n_counts >> 1) >= end_col:
             break
         chars = subtract_48(load_8_bytes(strings.bytes_B, pos))
-        steps, values, bad, is_there = read_pairs(chars, table, bits * _ENTRY, carry)
+        steps, values, bad, is_there = read_pairs(chars, table, bits * ENTRY, carry)
         rows = rows_of(values, is_there, column_height, rows_before)
         faults = either(faults, bad)
         pos += scratch.steps[bits] & 255
@@ -303,9 +262,9 @@ def parse_stretch(strings, bits, window, pos, end, words, end_col, place, counts
             n_left = n_counts
             store(scratch.pending, 0, steps)
             break
-        least = smaller(least, differ(values, load_16x8(table, _LEAST)))
+        least = smaller(least, differ(values, load_16x8(table, LEAST)))
         carry = repeat_last_pair(values)
-        tops = load_16x8(table, _TOPS)
+        tops = load_16x8(table, TOPS)
         columns = subtract(differ(rows, tops), tops)
         store(arena, base + col + 1, columns)
         extent = larger(extent, columns)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pipeline.masks._jit import inlined
 from pipeline.masks._numba_group_grid import ENTRY, N_LEVELS
-from pipeline.masks._numba_group_parse import MAX_EXTRAS, number_table
+from pipeline.masks._numba_group_numbers import number_table
+from pipeline.masks._numba_group_parse import MAX_EXTRAS
 from pipeline.masks._numba_group_rows import MAX_LAYERS, ROW_64, Rows
 from pipeline.masks._numba_group_vector import pointer_to
 from pipeline.masks._numba_group_work import Grid, Scan, Work
