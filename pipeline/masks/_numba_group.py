@@ -94,7 +94,8 @@ def group_images(
             categories, crowds, sources, rows, words,
         )  # fmt: skip
         state[_AT.serial] = group_image(image, policy, work, outcome, state[_AT.serial])
-        clear(words, 0, at)
+        if g + 2 < len(image_offsets_G1):
+            clear(words, 0, at)
         state[_AT.done] = 0
         state[_AT.at] = 0
     return DONE

@@ -22,16 +22,21 @@ from typing import Any, NamedTuple
 from numba import int64, uint64
 
 from pipeline.masks._jit import inlined, part
-from pipeline.masks._numba_group_numbers import ENTRY, HIGH, LEAST, LOW, TOPS
+from pipeline.masks._numba_group_numbers import (
+    ENTRY_BYTES,
+    LEAST_AT,
+    TOPS_AT,
+    look_ahead,
+    read_pairs,
+)
 from pipeline.masks._numba_group_rows import MAX_HEIGHT
-from pipeline.masks._numba_group_strings import read_number
+from pipeline.masks._numba_group_strings import read_pair
 from pipeline.masks._numba_group_vector import (
     add,
     add_neighbours,
     alternate_16x8,
     any_bit,
     both,
-    bytes_above_79,
     differ,
     either,
     excess,
@@ -47,13 +52,8 @@ from pipeline.masks._numba_group_vector import (
     larger,
     load_8_bytes,
     load_16x8,
-    pick_bytes,
     repeat_last,
     repeat_last_pair,
-    shift_left_10,
-    shift_right_3,
-    shift_right_5,
-    sign_of,
     smaller,
     store,
     subtract,
@@ -118,28 +118,6 @@ def column_vectors(h):
 def word_of(top, bottom):
     """One column of a profile."""
     return (-top & 0xFFFF) | (bottom << 16)
-
-
-@inlined
-def read_pairs(chars, table, entry, carry):
-    """Read the numbers in 8 characters: (steps, counts, faults, which are there).
-
-    ``carry`` holds the last pair of counts in turns: from the fourth on, a
-    number is the difference to the last but one.
-    """
-    low = pick_bytes(chars, load_16x8(table, entry))
-    high = pick_bytes(chars, load_16x8(table, entry + 16))
-    sign = load_16x8(table, entry + 32)
-    fives = load_16x8(table, LOW)
-    step = either(both(low, fives), shift_right_3(both(low, load_16x8(table, HIGH))))
-    step = either(step, shift_left_10(both(high, fives)))
-    step = subtract(differ(step, sign), sign)
-    size = differ(step, sign_of(step))
-    faults = either(either(low, high), is_greater(shift_right_5(sign), size))
-    counts = add(step, up_2_lanes(step))
-    counts = add(add(counts, up_4_lanes(counts)), carry)
-    is_there = is_greater(sign, subtract(sign, sign))
-    return step, counts, faults, is_there
 
 
 @inlined
@@ -211,24 +189,6 @@ def put_pair(arena, extras, n_extras, base, end_col, h, w, col, y, bg, fg):
 
 
 @inlined
-def look_ahead(strings, window, pos, end):
-    """Say which of the next 8 characters are continued, and move the window along.
-
-    The window is a position and a bit for each of 64 characters from there on;
-    those behind the string's end, and all behind the buffer's, count as continued.
-    """
-    window_at, more = window
-    if pos - window_at > 56:
-        window_at = pos
-        more = ~uint64(0)
-        if pos + 64 <= strings.n_bytes:
-            more = bytes_above_79(strings.bytes_B, pos)
-            if end - pos < 64:
-                more |= ~uint64(0) << uint64(end - pos)
-    return int64((more >> uint64(pos - window_at)) & uint64(255)), (window_at, more)
-
-
-@inlined
 def parse_stretch(strings, bits, window, pos, end, words, end_col, place, counts, seen, scratch):
     """Read and lay down pairs of runs while each lies in the column after the last.
 
@@ -254,7 +214,7 @@ def parse_stretch(strings, bits, window, pos, end, words, end_col, place, counts
         if n_counts == 0 or col + (n_counts >> 1) >= end_col:
             break
         chars = subtract_48(load_8_bytes(strings.bytes_B, pos))
-        steps, values, bad, is_there = read_pairs(chars, table, bits * ENTRY, carry)
+        steps, values, bad, is_there = read_pairs(chars, table, bits * ENTRY_BYTES, carry)
         rows = rows_of(values, is_there, column_height, rows_before)
         faults = either(faults, bad)
         pos += scratch.steps[bits] & 255
@@ -262,9 +222,9 @@ def parse_stretch(strings, bits, window, pos, end, words, end_col, place, counts
             n_left = n_counts
             store(scratch.pending, 0, steps)
             break
-        least = smaller(least, differ(values, load_16x8(table, LEAST)))
+        least = smaller(least, differ(values, load_16x8(table, LEAST_AT)))
         carry = repeat_last_pair(values)
-        tops = load_16x8(table, TOPS)
+        tops = load_16x8(table, TOPS_AT)
         columns = subtract(differ(rows, tops), tops)
         store(arena, base + col + 1, columns)
         extent = larger(extent, columns)
@@ -321,16 +281,15 @@ def parse_mask(strings, pos, end, h, w, shape, arena, at, limit, scratch):
             if n_left == 0 and pos == end:
                 break
         if n_left == 0:
-            step, pos = read_number(strings, pos, end)
-            bg += step
+            first_step, second_step, pos, n_read = read_pair(strings, pos, end)
+            bg += first_step
             if pos < 0 or bg < int64(col >= 0) or bg > h * w:
                 return refused
-            if pos == end:
+            if n_read == 1:
                 tail = bg
                 break
-            step, pos = read_number(strings, pos, end)
-            fg += step
-            if pos < 0 or fg < 1 or fg > h * w:
+            fg += second_step
+            if fg < 1 or fg > h * w:
                 return refused
             if col < 0:
                 first = int64(uint64(bg) // uint64(h))

@@ -29,6 +29,7 @@ from pipeline.masks._numba_group_pairs import (
 from pipeline.masks._numba_group_rows import ROW, ROW_64
 from pipeline.masks._numba_group_scan import NO_LIMIT, fill_scan, ignore_bounds, search_scan
 from pipeline.masks._numba_group_strings import is_same_string
+from pipeline.masks._numba_group_vector import prefetch
 from pipeline.masks._numba_group_work import (
     NO_AREA_BOUND,
     NO_BOX_BOUND,
@@ -38,6 +39,7 @@ from pipeline.masks._numba_group_work import (
 )
 
 _MIX = uint64(0xD6E8FEB86659FD93)
+_AHEAD = 8
 
 
 @inlined
@@ -62,13 +64,19 @@ def is_of_other_source(image, policy, i, j):
     )
 
 
-@part
-def find_twin(image, policy, work, serial, k):
-    """Return the earlier row of the category whose twin row k is, or -1 and remember k."""
+@inlined
+def slot_of(image, policy, work, k):
+    """Return where in the hash table a row belongs."""
     key = uint64(image.rows.digest[ROW_64 * k])
     if policy.has_source:
         key ^= uint64(image.source_N[image.first + k]) * _MIX
-    slot = int64(key >> uint64(32)) & work.slot_mask
+    return int64(key >> uint64(32)) & work.slot_mask
+
+
+@part
+def find_twin(image, policy, work, serial, k):
+    """Return the earlier row of the category whose twin row k is, or -1 and remember k."""
+    slot = slot_of(image, policy, work, k)
     while work.slots[slot] >> 32 == serial:
         i = work.slots[slot] & 0xFFFFFFFF
         if not is_of_other_source(image, policy, i, k) and has_same_string(image, i, k):
@@ -81,19 +89,26 @@ def find_twin(image, policy, work, serial, k):
 @part
 def gather_members(image, policy, work, serial, head):
     """List the rows of a category, twins aside; return their number."""
-    n_members = 0
-    may_have_twins = work.following[head] >= 0 and not policy.flags & NO_DIGESTS
+    n_rows = 0
     k = int64(head)
     while k >= 0:
         work.twin[k] = -1
-        if may_have_twins:
-            work.twin[k] = find_twin(image, policy, work, serial, k)
+        work.members[n_rows] = k
+        n_rows += 1
+        area = int64(image.rows.area[ROW * k])
+        image.rows.least[ROW * k] = least_shared(area, policy.threshold)
+        k = int64(work.following[k])
+    if n_rows == 1 or policy.flags & NO_DIGESTS:
+        return n_rows
+    n_members = 0
+    for v in range(n_rows):
+        k = int64(work.members[v])
+        if v + _AHEAD < n_rows:
+            prefetch(work.slots, slot_of(image, policy, work, work.members[v + _AHEAD]))
+        work.twin[k] = find_twin(image, policy, work, serial, k)
         if work.twin[k] < 0:
             work.members[n_members] = k
             n_members += 1
-            area = int64(image.rows.area[ROW * k])
-            image.rows.least[ROW * k] = least_shared(area, policy.threshold)
-        k = int64(work.following[k])
     return n_members
 
 

@@ -1,4 +1,4 @@
-"""Reading COCO strings in the grouping kernels: one number, a whole mask, a digest.
+"""Reading COCO strings in the grouping kernels: a number, a pair, a whole mask, a digest.
 
 Nothing here reads outside the strings' buffer, whatever its bytes are, and every
 loop advances in a string or ends. Callers have proven the strings' offsets.
@@ -46,32 +46,84 @@ _MIX = uint64(0x9E3779B97F4A7C15)
 
 
 @inlined
+def join_groups(groups):
+    """Join the lower 5 bits of 8 bytes to 40 bits: in pairs, fours, eights."""
+    bits = groups & (_EACH * uint64(31))
+    bits = (bits & uint64(0x001F001F001F001F)) | ((bits & uint64(0x1F001F001F001F00)) >> uint64(3))
+    bits = (bits & uint64(0x000003FF000003FF)) | ((bits & uint64(0x03FF000003FF0000)) >> uint64(6))
+    return (bits & uint64(0xFFFFF)) | (bits >> uint64(32) << uint64(20))
+
+
+@inlined
+def is_in_alphabet(word, n_chars):
+    """Say whether the first 1 to 8 characters of a word are in 48..111."""
+    low = word & ~_TOP
+    good = (low + _EACH * uint64(80)) & ~(low + _EACH * uint64(16)) & ~word & _TOP
+    return (good ^ _TOP) << uint64(64 - 8 * n_chars) == 0
+
+
+@inlined
+def signed_bits(bits, first, end):
+    """Take 5-bit groups first..end of joined ones as a signed number."""
+    return int64(bits << uint64(64 - 5 * end)) >> (64 - 5 * (end - first))
+
+
+@inlined
+def is_shortest(value, n_chars):
+    """Say whether one group less could not hold a number."""
+    return (value ^ (value >> 63)) >= (int64(1) << (5 * n_chars - 5)) >> 1
+
+
+@inlined
 def read_number(strings, pos, end):
     """Read one number of at most 7 characters: (value, next position or REFUSED).
 
-    Eight bytes at once: the first without the continuation bit ends the number,
-    its 5-bit groups are then joined in three steps, in pairs, fours and eights.
+    Of eight bytes, the first without the continuation bit ends the number.
     """
     if pos + 8 > strings.n_bytes:
         return read_number_slowly(strings, pos, end)
     word = load_word(strings.bytes_B, pos)
     groups = word - _EACH * uint64(48)
     n_chars = (trailing_zeros(~groups & (_EACH * uint64(32))) >> 3) + 1
-    kept = ~uint64(0) >> uint64(64 - 8 * min(n_chars, 8))
-    low = word & ~_TOP
-    in_alphabet = (low + _EACH * uint64(80)) & ~(low + _EACH * uint64(16)) & ~word & _TOP
-    if n_chars > MAX_CHARS or pos + n_chars > end or (in_alphabet ^ _TOP) & kept:
+    if n_chars > MAX_CHARS or pos + n_chars > end or not is_in_alphabet(word, n_chars):
         return int64(0), int64(REFUSED)
-    bits = groups & kept & (_EACH * uint64(31))
-    bits = (bits & uint64(0x001F001F001F001F)) | ((bits & uint64(0x1F001F001F001F00)) >> uint64(3))
-    bits = (bits & uint64(0x000003FF000003FF)) | ((bits & uint64(0x03FF000003FF0000)) >> uint64(6))
-    bits = (bits & uint64(0xFFFFF)) | (bits >> uint64(32) << uint64(20))
-    above = 64 - 5 * n_chars
-    value = int64(bits << uint64(above)) >> above
-    # A number is in its shortest form if one group less could not hold it.
-    if (value ^ (value >> 63)) < (int64(1) << (5 * n_chars - 5)) >> 1:
+    value = signed_bits(join_groups(groups), 0, n_chars)
+    if not is_shortest(value, n_chars):
         return int64(0), int64(REFUSED)
     return value, pos + n_chars
+
+
+@part
+def read_pair_slowly(strings, pos, end):
+    """Read one number, and another one if the string goes on: as `read_pair`."""
+    first, pos = read_number(strings, pos, end)
+    if pos < 0 or pos == end:
+        return first, int64(0), pos, 1
+    second, pos = read_number(strings, pos, end)
+    return first, second, pos, 2
+
+
+@inlined
+def read_pair(strings, pos, end):
+    """Read two numbers: (first, second, next position or REFUSED, how many there were).
+
+    Mostly both are among the next eight characters, and are read at once.
+    """
+    if pos + 8 > strings.n_bytes:
+        return read_pair_slowly(strings, pos, end)
+    word = load_word(strings.bytes_B, pos)
+    groups = word - _EACH * uint64(48)
+    stops = ~groups & (_EACH * uint64(32))
+    n_first = (trailing_zeros(stops) >> 3) + 1
+    n_both = (trailing_zeros(stops & (stops - uint64(1))) >> 3) + 1
+    if n_both > 8 or pos + n_both > end or not is_in_alphabet(word, n_both):
+        return read_pair_slowly(strings, pos, end)
+    bits = join_groups(groups)
+    first = signed_bits(bits, 0, n_first)
+    second = signed_bits(bits, n_first, n_both)
+    if not is_shortest(first, n_first) or not is_shortest(second, n_both - n_first):
+        return int64(0), int64(0), int64(REFUSED), 2
+    return first, second, pos + n_both, 2
 
 
 @part

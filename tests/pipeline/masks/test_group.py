@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, MaskError
 from pipeline.masks import _checks, group
+from pipeline.masks import _numba_group_numbers as numbers
 from pipeline.masks import _numba_group_work as work
 from pipeline.masks.batch import CocoStrings
 from pipeline.masks.group import Grouping, group_masks
@@ -194,6 +195,25 @@ def test_worked_example_of_the_docstring() -> None:
         assert grouping.area_N.tolist() == [4, 4, 4, 4]
         # The duplicate is a pair that nobody had to walk.
         assert grouping.n_candidate_pairs == grouping.n_walked_pairs + 1
+
+
+def test_worked_example_of_the_number_table() -> None:
+    text = (numbers.__doc__ or "").split("``")
+    chars = text[1].encode()
+    table, steps = numbers.number_table()
+    bits = sum((char > ord("O")) << n for n, char in enumerate(chars))
+    assert bits == 0b1000
+    n_numbers, n_chars = divmod(int(steps[bits]), 256)
+    assert (n_numbers, n_chars) == (6, 7)
+    entry = table[bits * numbers.ENTRY_BYTES :][: numbers.ENTRY_BYTES]
+    values: list[int] = []
+    for k in range(n_numbers):
+        places = [int(place) for place in (*entry[2 * k : 2 * k + 2], entry[16 + 2 * k])]
+        groups = [chars[place] - 48 & 31 for place in places if place < 128]
+        value = sum(group << 5 * n for n, group in enumerate(groups))
+        sign = int(entry[32:].view(np.int16)[k])
+        values.append((value ^ sign) - sign)
+    assert values == [0, -1, 1, 28, -16, 7]
 
 
 @settings(max_examples=200)
