@@ -26,7 +26,7 @@ from pipeline.read.validate import FileFacts
 LINES = "coco_lines"
 """The format whose rows have no commas between them."""
 
-COMPILED_BYTES = 8 << 20
+COMPILED_BYTES = 4 << 20
 """Slices from this size on are read by compiled code."""
 
 HEAD_ROWS = 1_000

@@ -112,11 +112,11 @@ def _check_images(raw: RawRows, images: ImageTable | None, verdicts: Verdicts) -
             "image_id",
             lambda row: f"expected an id of the file's images, got {raw.image_id[row].as_py()!r}",
         )
-    has_listed_N = (listed_N2 > 0).all(axis=1)
+    has_listed_N = _all_of_row(listed_N2 > 0)
     has_own_N = (raw.mask_kind_N != POLYGON_MASK) & (raw.mask_kind_N != NO_MASK)
     _refuse_sizes(raw.size_hw_N2, has_own_N, verdicts)
     verdicts.refuse(
-        has_own_N & has_listed_N & (raw.size_hw_N2 != listed_N2).any(axis=1),
+        has_own_N & has_listed_N & _any_of_row(raw.size_hw_N2 != listed_N2),
         "SIZE_MISMATCH",
         "segmentation.size",
         lambda row: (
@@ -164,8 +164,8 @@ def _check_values(raw: RawRows, facts: FileFacts, verdicts: Verdicts) -> None:
         "score",
         lambda row: f"expected a finite number or null, got {score_N[row]}",
     )
-    is_box_N = np.isfinite(raw.bbox_xywh_N4).all(axis=1)
-    is_box_N &= (raw.bbox_xywh_N4[:, 2:] >= 0).all(axis=1)
+    is_box_N = _all_of_row(np.isfinite(raw.bbox_xywh_N4))
+    is_box_N &= _all_of_row(raw.bbox_xywh_N4[:, 2:] >= 0)
     verdicts.refuse(
         raw.has_bbox_N & ~is_box_N,
         "BBOX",
@@ -192,7 +192,7 @@ def _check_sizes(
     )
     code = "SIZE_INVALID" if has_images else "IMAGE_UNKNOWN"
     verdicts.refuse(
-        is_polygon_N & (size_hw_N2 == -1).all(axis=1),
+        is_polygon_N & _all_of_row(size_hw_N2 == -1),
         code,
         "height",
         lambda _: (
@@ -217,6 +217,16 @@ def _refuse_sizes(
         )
 
 
+def _any_of_row(is_NK: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return whether any of the K = 2 or 4 values of a row is set; as one integer, for speed."""
+    words_N = np.ascontiguousarray(is_NK).view(f"u{is_NK.shape[1]}")[:, 0]
+    return words_N != 0
+
+
+def _all_of_row(is_NK: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return ~_any_of_row(~is_NK)
+
+
 def _is_swapped(
     raw: RawRows,
     masks: ReadMasks,
@@ -231,8 +241,8 @@ def _is_swapped(
     """
     box_N4 = np.where(raw.has_bbox_N[:, None], raw.bbox_xywh_N4, 0.0)
     far_N2 = box_N4[:, :2] + box_N4[:, 2:]
-    leaves_N = (far_N2 > size_hw_N2[:, ::-1] + 1.0).any(axis=1)
-    leaves_N &= (far_N2 <= size_hw_N2 + 1.0).all(axis=1)
+    leaves_N = _any_of_row(far_N2 > size_hw_N2[:, ::-1] + 1.0)
+    leaves_N &= _all_of_row(far_N2 <= size_hw_N2 + 1.0)
     is_asked_N = leaves_N & is_good_N & (raw.mask_kind_N != POLYGON_MASK)
     is_swapped_N = np.zeros(len(is_asked_N), np.bool_)
     if is_asked_N.any():
@@ -250,7 +260,7 @@ def _count(raw: RawRows, masks: ReadMasks, is_good_N: NDArray[np.bool_]) -> dict
     near, far = raw.bbox_xywh_N4[:, :2], raw.bbox_xywh_N4[:, :2] + raw.bbox_xywh_N4[:, 2:]
     tight_near = masks.bbox_xywh_N4[:, :2]
     tight_far = tight_near + masks.bbox_xywh_N4[:, 2:]
-    is_apart_N = ((near >= tight_far) | (far <= tight_near)).any(axis=1)
+    is_apart_N = _any_of_row((near >= tight_far) | (far <= tight_near))
     numbers = {
         "score_out_of_range": (score_N < 0) | (score_N > 1),
         "bbox_apart_from_mask": raw.has_bbox_N & is_apart_N & (masks.area_N > 0),
