@@ -5,6 +5,7 @@ With `sink.py`, which writes what this module moves, the only module that knows 
 
 from __future__ import annotations
 
+import os
 import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,9 @@ from pipeline.storage import InputFile
 
 SCAN_HERE_BYTES = 256 << 20
 """Inputs up to this size are scanned by the driver, larger ones by tasks."""
+
+HERE_BYTES = 16 << 20
+"""A run of one unit and no more input than this is done without Ray."""
 
 _WHOLE: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
 _TASK: dict[str, Any] = {**_WHOLE, "max_retries": 3}
@@ -101,8 +105,9 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     timer.done("plan")
     if config.dry_run:
         return Outcome("planned", run_id, plan=plan)
-    cluster.start(config)
-    timer.done("ray_start")
+    if not fits_here(plan, config):
+        cluster.start(config)
+        timer.done("ray_start")
     if old_plan is None:
         runs.begin(plan, output)
     with publish.beating(output, run_id):
@@ -149,11 +154,36 @@ def compact_units(
     limit = RejectLimit(plan.n_rows, config.read)
     for record in records:
         limit.add(record)
-    for record in execute(plan, config, output, frozenset(record.unit for record in records)):
+    done = frozenset(record.unit for record in records)
+    do = execute_here if fits_here(plan, config) else execute
+    for record in do(plan, config, output, done):
         records.append(record)
         limit.add(record)
         progress(plan, records)
     return sorted(records, key=lambda record: record.unit)
+
+
+def fits_here(plan: Plan, config: CompactConfig) -> bool:
+    """Return whether a run is one small unit, which the driver has done before Ray has started.
+
+    Never where a Ray is there already or is named, nor where workers or a device are asked for.
+    """
+    is_small = plan.n_units == 1 and plan.bounds is None and plan.input_bytes <= HERE_BYTES
+    is_free = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
+    return is_small and is_free and config.run.workers is None and config.device != "cuda"
+
+
+def execute_here(
+    plan: Plan, config: CompactConfig, output: str, done: frozenset[int]
+) -> Iterator[UnitRecord]:
+    """Do the units of work in this process, through the same steps as `execute`."""
+    context = tasks.UnitContext.of(plan, config, output, done)
+    compact = tasks.CompactUnits(context)
+    for task in tasks.read_tasks(plan, done):
+        for rows in tasks.read_units(pa.table({"task": [task]}), context):
+            for unit in compact(rows):
+                for written in tasks.write_units(unit, context):
+                    yield msgspec.json.decode(written["notes"][0].as_py(), type=UnitRecord)
 
 
 def execute(

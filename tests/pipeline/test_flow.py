@@ -271,6 +271,20 @@ def test_an_input_that_changes_during_the_run_stops_it(
     assert not (tmp_path / "out" / "compacted").exists()
 
 
+def test_a_small_run_without_ray_gives_the_same_tables(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run([shared_data / RESULTS], tmp_path / "ray")
+    monkeypatch.setattr(flow.ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(flow.cluster, "start", interrupt)
+    outcome = run([shared_data / RESULTS], tmp_path / "here")
+    assert "ray_start" not in outcome.report["time"]["driver_stage_s"]
+    assert content(tmp_path / "here") == content(tmp_path / "ray")
+    with pytest.raises(KeyboardInterrupt):
+        run([shared_data / RESULTS], tmp_path / "more", run=RunConfig(workers=1))
+
+
 def test_bad_files_are_left_out_on_request(shared_data: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("[{")
