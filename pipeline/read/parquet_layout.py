@@ -16,8 +16,10 @@ from schemas.instances import FIXED_COLUMNS
 
 BOX_COLUMNS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 PLAIN_COLUMNS = ("image_id", "category_id", "score", "iscrowd", "id", "area", "bbox")
-MASK_COLUMNS = ("segmentation", "counts", "height", "width", "size")
-NAMES = (*PLAIN_COLUMNS, *BOX_COLUMNS, *MASK_COLUMNS)
+MASK_COLUMNS = ("segmentation", "counts", "mask", "roi_mask")
+DENSE_COLUMNS = ("mask", "roi_mask", "height", "width", "size")
+SIZE_COLUMNS = ("height", "width", "size")
+NAMES = (*PLAIN_COLUMNS, *BOX_COLUMNS, *MASK_COLUMNS, *SIZE_COLUMNS)
 """Our names, which ``--read.columns`` maps to the file's."""
 
 _BOX_FIELDS = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
@@ -31,7 +33,7 @@ class Layout(NamedTuple):
     columns : dict of str to str
         Our name -> the table's, for the columns that are there.
     mask_form : str
-        ``"strings"``, ``"counts"`` or ``"polygons"``.
+        ``"strings"``, ``"counts"``, ``"polygons"``, ``"bitmaps"`` or ``"rois"``.
     id_type : str
         ``"int"`` or ``"string"``.
     extras : pa.Schema
@@ -132,19 +134,22 @@ def _id_type(uri: str, name: str, dtype: Any, id_mode: str) -> str:
 def _mask_form(
     uri: str, columns: dict[str, str], types: dict[str, pa.DataType], schema: pa.Schema
 ) -> str:
-    holders = [name for name in ("segmentation", "counts") if name in columns]
+    holders = [name for name in MASK_COLUMNS if name in columns]
     if not holders:
         raise SchemaError(
-            f"{uri}: expected masks in a column 'segmentation' or 'counts', got "
+            f"{uri}: expected masks in a column {' or '.join(MASK_COLUMNS)}, got "
             f"{', '.join(map(ascii, schema.names[:30]))} (boxes only?); name the column with "
             '--read.columns, for example {"counts": "rle"}'
         )
-    if len(holders) == 2:
+    if len(holders) > 1:
         raise SchemaError(
-            f"{uri}: expected masks in one column, got {columns['segmentation']!a} and "
-            f"{columns['counts']!a}; leave one of them out with --read.drop"
+            f"{uri}: expected masks in one column, got "
+            f"{', '.join(columns[name] for name in holders)!a}; leave all but one out with "
+            "--read.drop"
         )
     dtype: Any = types[holders[0]]
+    if holders[0] in ("mask", "roi_mask"):
+        return _dense_form(uri, columns[holders[0]], holders[0], dtype, types)
     inner = field_types(dtype)
     if "counts" in inner:
         return _counts_form(uri, f"{columns[holders[0]]}.counts", inner["counts"], inner, types)
@@ -154,6 +159,24 @@ def _mask_form(
         _need_size(uri, {}, types)
         return "polygons"
     return _counts_form(uri, columns[holders[0]], dtype, {}, types)
+
+
+def _dense_form(uri: str, path: str, name: str, dtype: Any, types: dict[str, pa.DataType]) -> str:
+    if name == "mask":
+        if not (pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype)):
+            raise _wrong(uri, path, "PNG bytes or packed bits", dtype)
+        return "bitmaps"
+    while is_list(dtype):
+        dtype = dtype.value_type
+    if not _is_number(dtype):
+        raise _wrong(uri, path, "lists of n x n probabilities", dtype)
+    _need_size(uri, {}, types)
+    if "bbox" not in types and BOX_COLUMNS[0] not in types:
+        raise SchemaError(
+            f"{uri}: expected the boxes of ROI masks in a column 'bbox' [x, y, width, height], got "
+            "none; add it, or name it with --read.columns"
+        )
+    return "rois"
 
 
 def _counts_form(

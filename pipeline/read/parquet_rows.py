@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.arrow import pc
 from pipeline.columns import (
+    from_ragged,
     is_list,
     is_ragged_binary,
     is_valid,
@@ -18,14 +19,16 @@ from pipeline.columns import (
     to_strings,
 )
 from pipeline.masks.batch import CocoStrings
+from pipeline.read.dense_masks import paste_rois, read_bitmaps
 from pipeline.read.image_ids import convert_id, describe_expected
 from pipeline.read.limits import MAX_VALUE_BYTES
-from pipeline.read.parquet_layout import BOX_COLUMNS, Layout, field_types
+from pipeline.read.parquet_layout import BOX_COLUMNS, DENSE_COLUMNS, Layout, field_types
 from pipeline.read.raw_rows import (
     COUNTS_MASK,
     NO_MASK,
     POLYGON_MASK,
     STRING_MASK,
+    Fault,
     RawCounts,
     RawPolygons,
     RawRows,
@@ -61,6 +64,10 @@ def to_raw_rows(
     """
     verdicts = Verdicts(len(table))
     columns = {ours: one_chunk(table[theirs]) for ours, theirs in layout.columns.items()}
+    if layout.mask_form in ("bitmaps", "rois"):
+        columns, faults = _decode_dense(columns, layout.mask_form)
+        layout = layout._replace(mask_form="counts")
+        verdicts.refuse_each(faults)
     columns["image_id"] = _image_ids(columns["image_id"], id_type, id_mode)
     _check_rows(columns, layout, verdicts, describe_expected(id_type, id_mode))
     place_N = np.flatnonzero(verdicts.is_good_N)
@@ -71,6 +78,51 @@ def to_raw_rows(
         extras = extras.take(chosen)
     raw = _raw(columns, layout, place_N + first_row, _cast_extras(extras, layout.extras))
     return ParquetRows(raw, place_N, verdicts)
+
+
+def _decode_dense(columns: dict[str, Any], form: str) -> tuple[dict[str, Any], dict[int, Fault]]:
+    """Return the columns with runs in place of pixels, and the rows whose pixels are none."""
+    size_N2 = _flat_sizes(columns)
+    if form == "bitmaps":
+        found = read_bitmaps(columns["mask"].to_pylist(), size_N2)
+    else:
+        has_bbox_N, box_N4 = _boxes(columns, len(size_N2))
+        box_N4[~has_bbox_N] = np.nan
+        corners_N4 = np.hstack([box_N4[:, :2], box_N4[:, :2] + box_N4[:, 2:]])
+        squares = [_square(value) for value in columns["roi_mask"]]
+        found = paste_rois(squares, corners_N4.astype(np.float32), size_N2)
+    others = {name: column for name, column in columns.items() if name not in DENSE_COLUMNS}
+    counts = from_ragged(pa.array(found.counts.counts), found.counts.offsets_M1)
+    sizes = pa.FixedSizeListArray.from_arrays(pa.array(found.size_hw_N2.ravel()), 2)
+    return others | {"counts": counts, "size": sizes}, found.faults
+
+
+def _square(value: Any) -> NDArray[np.float32] | None:
+    """Return n x n numbers, flat or nested, as a square; None for others."""
+    flat = value.values
+    while flat is not None and is_list(flat.type):
+        flat = flat.flatten()
+    if flat is None or len(flat) == 0 or flat.null_count:
+        return None
+    numbers = _float64(flat)
+    side = round(len(numbers) ** 0.5)
+    is_square = side * side == len(numbers) and bool(np.isfinite(numbers).all())
+    return numbers.astype(np.float32).reshape(side, side) if is_square else None
+
+
+def _flat_sizes(columns: dict[str, Any]) -> NDArray[np.int64]:
+    """Return sizes from the columns that state them; -1 where none does."""
+    n_rows = len(columns["image_id"])
+    if "size" in columns:
+        size_N2 = np.full((n_rows, 2), -1, np.int64)
+        is_whole_N = _is_whole(columns["size"], 2)
+        values, offsets_N1 = to_ragged(columns["size"])
+        first_M = offsets_N1[:-1][is_whole_N]
+        size_N2[is_whole_N] = _int64(values, -1)[first_M[:, None] + np.arange(2)]
+        return size_N2
+    if "height" in columns and "width" in columns:
+        return np.stack([_int64(columns["height"], -1), _int64(columns["width"], -1)], axis=1)
+    return np.full((n_rows, 2), -1, np.int64)
 
 
 def mask_column(columns: dict[str, Any]) -> tuple[Any, Any]:

@@ -32,3 +32,9 @@ class Verdicts:
         for row in np.flatnonzero(is_bad_N & self.is_good_N).tolist():
             self.faults[row] = Fault(code, field, message(row))
         self.is_good_N &= ~is_bad_N
+
+    def refuse_each(self, faults: dict[int, Fault]) -> None:
+        """Give rows the faults they have been found to have, unless they have one."""
+        for row, fault in faults.items():
+            self.faults.setdefault(row, fault)
+            self.is_good_N[row] = False
