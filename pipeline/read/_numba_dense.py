@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 
 
 @kernel
@@ -70,7 +70,7 @@ def unfilter(rows_HS: Any, n_bytes: Any) -> Any:
     return True
 
 
-@kernel
+@part
 def _value(values_SS: Any, column: Any, row: Any) -> Any:
     size = values_SS.shape[0]
     if 0 <= column < size and 0 <= row < size:
@@ -78,7 +78,7 @@ def _value(values_SS: Any, column: Any, row: Any) -> Any:
     return np.float32(0)
 
 
-@kernel
+@part
 def _sample(values_SS: Any, x: Any, y: Any) -> Any:
     """Interpolate between the four values around a place, in torch's order of operations."""
     one = np.float32(1)

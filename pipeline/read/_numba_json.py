@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 
 # Why a call of `scan_elements` came back.
 NEED_MORE = 0  # the text ends inside an element or before the next one
@@ -63,12 +63,12 @@ _MINUS, _ZERO, _NINE = 45, 48, 57
 _INT64_MAX = np.uint64(2**63 - 1)
 
 
-@kernel
+@part
 def _is_space(byte: Any) -> Any:
     return byte == 32 or byte == 10 or byte == 13 or byte == 9
 
 
-@kernel
+@part
 def skip_space(text_B: Any, i: Any) -> Any:
     end = text_B.size
     while i < end and _is_space(text_B[i]):
@@ -76,7 +76,7 @@ def skip_space(text_B: Any, i: Any) -> Any:
     return i
 
 
-@kernel
+@part
 def _string_end(text_B: Any, i: Any) -> Any:
     """Return where the string that opens at ``i`` closes; the text's size if it does not."""
     end = text_B.size
@@ -90,7 +90,7 @@ def _string_end(text_B: Any, i: Any) -> Any:
     return end
 
 
-@kernel
+@part
 def find_key(text_B: Any, start: Any, stop: Any, first: Any, last: Any) -> Any:
     """Return which of the keys [first, last) the bytes [start, stop) spell, or -1."""
     for key in range(first, last):
@@ -105,7 +105,7 @@ def find_key(text_B: Any, start: Any, stop: Any, first: Any, last: Any) -> Any:
     return -1
 
 
-@kernel
+@part
 def _is_given(text_B: Any, i: Any, key: Any) -> Any:
     """Return whether the value at ``i`` says anything: no null, no empty segmentation."""
     if text_B[i] == 110:
@@ -116,7 +116,7 @@ def _is_given(text_B: Any, i: Any, key: Any) -> Any:
     return True
 
 
-@kernel
+@part
 def _parse_id(text_B: Any, i: Any) -> Any:
     """Return (kind, value) of the image_id that starts at ``i`` of a complete row."""
     if text_B[i] == _QUOTE:
@@ -141,7 +141,7 @@ def _parse_id(text_B: Any, i: Any) -> Any:
     return ID_INT, -np.int64(value) if is_negative else np.int64(value)
 
 
-@kernel
+@part
 def scan_nested(text_B: Any, start: Any) -> Any:
     """Return (status, stop, id position, own id position, flags) of what starts at ``start``.
 
@@ -206,7 +206,7 @@ def scan_nested(text_B: Any, start: Any) -> Any:
             return NONFINITE, i, id_at, own_at, flags
 
 
-@kernel
+@part
 def scan_scalar(text_B: Any, start: Any, is_final: Any) -> Any:
     """Return (status, stop) of the string, number or word at ``start``."""
     end = text_B.size

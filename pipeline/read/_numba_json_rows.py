@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 from pipeline.read._numba_json import find_key, scan_nested, scan_scalar, skip_space
 from pipeline.read._numba_json_values import (
     CLOSE_OBJECT,
@@ -59,7 +59,7 @@ _KEY_AREA = 6
 _N_KEYS = 8
 
 
-@kernel
+@part
 def _read_row(
     text_B: Any,
     i: Any,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import part
 from pipeline.read._numba_json import find_key, skip_space
 from pipeline.read._numba_numbers import read_number
 
@@ -42,7 +42,7 @@ _OTHER_BYTES = np.frombuffer("".join(_OTHER_KEYS).encode(), np.uint8)
 _OTHER_OFFSETS = np.cumsum([0] + [len(key) for key in _OTHER_KEYS])
 
 
-@kernel
+@part
 def is_other_key(text_B: Any, start: Any, stop: Any) -> Any:
     for key in range(_OTHER_OFFSETS.size - 1):
         begin = _OTHER_OFFSETS[key]
@@ -55,7 +55,7 @@ def is_other_key(text_B: Any, start: Any, stop: Any) -> Any:
     return False
 
 
-@kernel
+@part
 def plain_string_end(text_B: Any, i: Any) -> Any:
     """Return where the string that opens at ``i`` closes; `LEFT` if it has escapes."""
     end = text_B.size
@@ -67,7 +67,7 @@ def plain_string_end(text_B: Any, i: Any) -> Any:
     return i if i < end else LEFT
 
 
-@kernel
+@part
 def word_end(text_B: Any, i: Any) -> Any:
     """Return the place behind true, false or null, or `LEFT`."""
     end = text_B.size
@@ -82,7 +82,7 @@ def word_end(text_B: Any, i: Any) -> Any:
     return LEFT
 
 
-@kernel
+@part
 def read_numbers(text_B: Any, i: Any, values_V: Any, place: Any) -> Any:
     """Read the array of numbers that opens at ``i`` into ``values_V[place:]``.
 
@@ -116,7 +116,7 @@ def read_numbers(text_B: Any, i: Any, values_V: Any, place: Any) -> Any:
             i = skip_space(text_B, i)
 
 
-@kernel
+@part
 def read_string(text_B: Any, i: Any, out_B: Any, used: Any, which: Any) -> Any:
     """Copy the string that opens at ``i``, backslashes unescaped; other escapes are left."""
     end = text_B.size
@@ -142,7 +142,7 @@ def read_string(text_B: Any, i: Any, out_B: Any, used: Any, which: Any) -> Any:
         i += 2
 
 
-@kernel
+@part
 def read_rings(text_B: Any, i: Any, values_V: Any, ring_ends_K: Any, used: Any) -> Any:
     """Read ``[[x, y, ...], ...]`` with a number in each ring and a ring at least."""
     end = text_B.size
@@ -165,7 +165,7 @@ def read_rings(text_B: Any, i: Any, values_V: Any, ring_ends_K: Any, used: Any) 
             return LEFT
 
 
-@kernel
+@part
 def read_runs(
     text_B: Any,
     i: Any,

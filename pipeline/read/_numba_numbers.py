@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import part
 
 NO_NUMBER = -1
 """Instead of a place: what is there is no number, or none that is read here."""
@@ -57,7 +57,7 @@ _HIDDEN = np.uint64(2**52)
 _MAX_DIGITS = 19
 
 
-@kernel
+@part
 def _product(a: Any, b: Any) -> Any:
     """Return the upper and lower 64 bits of the product of two 64-bit integers."""
     a_low, a_high = a & _LOW32, a >> _U32
@@ -69,7 +69,7 @@ def _product(a: Any, b: Any) -> Any:
     return high, (other << _U32) | (low & _LOW32)
 
 
-@kernel
+@part
 def _n_leading_zeros(value: Any) -> Any:
     n = 0
     for step in (32, 16, 8, 4, 2, 1):
@@ -79,7 +79,7 @@ def _n_leading_zeros(value: Any) -> Any:
     return n
 
 
-@kernel
+@part
 def _round(digits: Any, power: Any) -> Any:
     """Return (whether it is decided, digits * 10**power as a double); digits > 0."""
     n_zeros = _n_leading_zeros(digits)
@@ -114,7 +114,7 @@ def _round(digits: Any, power: Any) -> Any:
     return True, bits.view(np.float64)
 
 
-@kernel
+@part
 def read_number(text_B: Any, i: Any) -> Any:
     """Return (place behind the number or -1, whether it is an int64, its int64, its double)."""
     end = text_B.size
