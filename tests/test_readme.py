@@ -72,6 +72,8 @@ def test_flags_exist() -> None:
     from jobs.compact import build_parser
 
     flags = {option for action in build_parser()._actions for option in action.option_strings}
+    for job in (ROOT / "jobs").glob("*.py"):
+        flags |= set(re.findall(r'"(--[a-z_]+)"', job.read_text()))
     named = set(re.findall(r"`(--[a-z_]+(?:\.[a-z_]+)?)", README))
     assert "--dedup.threshold" in named
     assert named - flags == set()
