@@ -2,123 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, MaskError
-from pipeline.masks import _checks, group
 from pipeline.masks import _numba_group_numbers as numbers
 from pipeline.masks import _numba_group_work as work
-from pipeline.masks.batch import CocoStrings
-from pipeline.masks.group import Grouping, group_masks
+from pipeline.masks import group
+from pipeline.masks._numba_group_pairs import least_shared
+from pipeline.masks.group import Grouping
 from tests import oracle, strategies
-
-Bitmap = NDArray[np.bool_]
+from tests.grouping import Bitmap, Image, case_of, model, run, strings_case, unpruned
 
 THRESHOLDS = (0.05, 0.25, 1 / 3, 0.5, 2 / 3, 0.75, 0.8, 0.95, 1.0)
-
-
-class Image(NamedTuple):
-    """Masks of one image with what decides whether they compare."""
-
-    masks_NHW: Bitmap
-    category_N: list[int]
-    is_crowd_N: list[bool]
-    source_N: list[int]
-
-
-class Case(NamedTuple):
-    """What `group_masks` takes."""
-
-    strings: CocoStrings
-    size_hw_N2: NDArray[np.int32]
-    image_offsets_G1: NDArray[np.int64]
-    category_N: NDArray[np.int64]
-    is_crowd_N: NDArray[np.bool_]
-    source_N: NDArray[np.int32]
-
-
-def case_of(images: Sequence[Image]) -> Case:
-    masks = [mask for image in images for mask in image.masks_NHW]
-    sizes = [len(image.masks_NHW) for image in images]
-    return Case(
-        strategies.to_strings(masks),
-        strategies.sizes_of(masks),
-        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        np.array([c for image in images for c in image.category_N], np.int64),
-        np.array([c for image in images for c in image.is_crowd_N], bool),
-        np.array([c for image in images for c in image.source_N], np.int32),
-    )
-
-
-def strings_case(strings: Sequence[bytes], size_hw: tuple[int, int]) -> Case:
-    """One image of one category, of plain strings."""
-    n = len(strings)
-    return Case(
-        strategies.strings_of(strings),
-        np.tile(np.array(size_hw, np.int32), (n, 1)),
-        np.array([0, n]),
-        np.zeros(n, np.int64),
-        np.zeros(n, bool),
-        np.zeros(n, np.int32),
-    )
-
-
-def run(case: Case, *, across: bool = False, threshold: float = 0.5, **options: Any) -> Grouping:
-    source_N = case.source_N if across else None
-    return group_masks(*case[:5], source_N, threshold=threshold, **options)
-
-
-def model(
-    images: Sequence[Image], *, across: bool, threshold: float, overlap: str, group: str
-) -> list[list[Any]]:
-    """Return the first five fields of `Grouping`, from dense masks and all pairs."""
-    rows: list[list[Any]] = [[], [], [], [], []]
-    first = 0
-    for image in images:
-        flat = [mask.reshape(-1) for mask in image.masks_NHW]
-        area = [int(mask.sum()) for mask in flat]
-        shared = [[int((a & b).sum()) for b in flat] for a in flat]
-
-        def reaches(i: int, j: int, image=image, area=area, shared=shared) -> bool:
-            if image.is_crowd_N[i] or image.is_crowd_N[j] or not area[i] or not area[j]:
-                return False
-            if image.category_N[i] != image.category_N[j]:
-                return False
-            if across and image.source_N[i] == image.source_N[j]:
-                return False
-            whole = min(area[i], area[j]) if overlap == "ios" else area[i] + area[j] - shared[i][j]
-            return bool(np.float64(shared[i][j]) / np.float64(whole) >= threshold)
-
-        leader: dict[int, int] = {}
-        linked: dict[int, int] = {}
-        for k in range(len(flat)):
-            if k in leader:
-                continue
-            leader[k] = linked[k] = k
-            queue = deque([k])
-            while queue:
-                i = queue.popleft()
-                for j in range(len(flat)):
-                    if j not in leader and reaches(i, j):
-                        leader[j], linked[j] = k, i
-                        if group == "component":
-                            queue.append(j)
-        for k in range(len(flat)):
-            is_equal = leader[k] != k and bool((flat[k] == flat[leader[k]]).all())
-            fields = (first + leader[k], first + linked[k], shared[k][leader[k]], is_equal, area[k])
-            for column, value in zip(rows, fields, strict=True):
-                column.append(value)
-        first += len(flat)
-    return rows
 
 
 @st.composite
@@ -216,7 +118,7 @@ def test_worked_example_of_the_number_table() -> None:
     assert values == [0, -1, 1, 28, -16, 7]
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(images(), policies)
 def test_equals_the_model(drawn: list[Image], policy: dict[str, Any]) -> None:
     check(drawn, run(case_of(drawn), **policy), policy)
@@ -230,26 +132,6 @@ def test_equals_the_model_on_larger_masks(masks: Bitmap, policy: dict[str, Any])
         Image(masks, [0] * len(masks), [False] * len(masks), [k % 2 for k in range(len(masks))])
     ]
     check(drawn, run(case_of(drawn), **policy), policy)
-
-
-def unpruned(case: Case, policy: dict[str, Any], flags: int, grid_from: int) -> Grouping:
-    """Group with prunings switched off, or by the grid from few members on."""
-    return group.run_kernel(
-        _checks.frozen_strings(case.strings),
-        _checks.frozen_sizes(case.size_hw_N2, len(case.category_N)),
-        _checks.frozen_offsets(case.image_offsets_G1, len(case.category_N), "images"),
-        case.category_N,
-        case.is_crowd_N,
-        case.source_N,
-        work.Policy(
-            policy["threshold"],
-            policy["overlap"] == "ios",
-            policy["group"] == "component",
-            policy["across"],
-            flags,
-            grid_from,
-        ),
-    )
 
 
 @pytest.mark.parametrize(
@@ -269,7 +151,7 @@ def unpruned(case: Case, policy: dict[str, Any], flags: int, grid_from: int) -> 
     ],
 )
 def test_no_pruning_changes_a_result(flags: int, grid_from: int) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=25)
     @given(images(), policies)
     def compare(drawn: list[Image], policy: dict[str, Any]) -> None:
         case = case_of(drawn)
@@ -335,8 +217,6 @@ def test_thresholds_that_are_hit_exactly(overlap: str) -> None:
 def test_the_least_overlap_of_an_area_is_where_the_quotient_turns(
     area: int, threshold: float
 ) -> None:
-    from pipeline.masks._numba_group_pairs import least_shared
-
     least = least_shared.py_func(area, threshold)
     assert 1 <= least <= area
     assert float(least) / float(area) >= threshold
@@ -474,67 +354,6 @@ def test_categories_need_not_be_dense() -> None:
     case = case_of(alone(row("X X .", "X X .", "X X .")))
     case = case._replace(category_N=np.array([2**62, -5, 2**62]))
     assert run(case).leader_N.tolist() == [0, 1, 0]
-
-
-def is_canonical(size_hw: tuple[int, int], string: bytes) -> bool:
-    try:
-        return oracle.canonical(size_hw, string) == string
-    except oracle.Refused:
-        return False
-
-
-@st.composite
-def damaged_strings(draw: st.DrawFn) -> tuple[tuple[int, int], bytes]:
-    """Canonical strings with a few bytes changed, put in, or left out."""
-    bitmap = draw(strategies.bitmaps(40))
-    string = bytearray(oracle.encode(bitmap))
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(string)))
-        change = draw(st.sampled_from(["set", "insert", "remove"]))
-        byte = draw(st.one_of(st.integers(48, 111), st.integers(0, 255)))
-        if change == "insert":
-            string.insert(at, byte)
-        elif at < len(string):
-            string[at : at + 1] = b"" if change == "remove" else bytes([byte])
-    return bitmap.shape, bytes(string)
-
-
-@settings(max_examples=300)
-@given(damaged_strings(), st.integers(0, 90), st.booleans())
-@example(((64, 64), b""), 0, True)
-@example(((4, 4), b"P"), 0, True)
-@example(((4, 4), b"O"), 0, True)
-@example(((8, 8), b"P" * 40 + b"0"), 64, True)
-@example(((1, 1), b"0" * 2000), 0, True)
-@example(((2, 2), b"88"), 8, True)
-@example(((64, 64), b"0@0"), 70, False)
-def test_exactly_the_canonical_strings_are_taken(
-    damaged: tuple[tuple[int, int], bytes], n_behind: int, is_vector: bool
-) -> None:
-    size_hw, string = damaged
-    # What lies behind decides whether vectors may read that far.
-    case = strings_case([string, oracle.to_string([size_hw[0] * size_hw[1]])], size_hw)
-    data = np.concatenate([case.strings.bytes_B, np.full(n_behind, 200, np.uint8)])
-    case = case._replace(strings=CocoStrings(data, case.strings.offsets_N1))
-    policy = {"threshold": 0.5, "overlap": "iou", "group": "leader", "across": False}
-    flags = 0 if is_vector else work.NO_VECTORS
-    if is_canonical(size_hw, string):
-        area = unpruned(case, policy, flags, 1024).area_N.tolist()
-        assert area == [sum(oracle.parse(size_hw, string)[1::2]), 0]
-    else:
-        with pytest.raises(MaskError, match="row 0"):
-            unpruned(case, policy, flags, 1024)
-
-
-@settings(max_examples=100)
-@given(st.lists(st.binary(max_size=200), min_size=1, max_size=4), st.integers(1, 300))
-def test_any_bytes_are_refused_or_read(strings: list[bytes], side: int) -> None:
-    case = strings_case(strings, (side, side))
-    if all(is_canonical((side, side), string) for string in strings):
-        run(case)
-    else:
-        with pytest.raises(MaskError):
-            run(case)
 
 
 def test_what_breaks_the_contract_is_refused() -> None:
