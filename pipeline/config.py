@@ -51,6 +51,9 @@ class ReadConfig:
     columns: dict[str, str] = field(default_factory=dict[str, str])
     """Parquet: our name -> the file's column, where they differ, e.g. {"image_id": "img"}."""
 
+    extras: dict[str, str] = field(default_factory=dict[str, str])
+    """JSON: keys of a row that are carried through, and their type: int, float, bool, string."""
+
     drop: tuple[str, ...] = ()
     """Parquet: columns that are left out as if the file did not have them."""
 
@@ -78,6 +81,12 @@ class ReadConfig:
             "read.max_reject_fraction",
             "a fraction in [0, 1]",
             self.max_reject_fraction,
+        )
+        _require(
+            set(self.extras.values()) <= {"int", "float", "bool", "string"},
+            "read.extras",
+            "keys with one of the types int, float, bool, string",
+            self.extras,
         )
         _require(
             set(self.repair) <= set(_REPAIRS),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError
 from pipeline.read.category_space import resolve_category_space
+from pipeline.read.json_extras import extras_schema
 from pipeline.read.json_read import check_head, json_payloads, read_json
 from pipeline.read.row_scan import RowScan
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
@@ -72,6 +73,7 @@ def to_file_scan(
             f"{file.uri}: expected each annotation id once, got {n_repeated} rows with the id of "
             "an earlier one; number them anew, or keep them with --read.on_invalid reject"
         )
+    extras = extras_schema(config).serialize().to_pybytes()
     space, category_map = resolve_category_space(file.uri, rows.format, config)
     return FileScan(
         format=rows.format,
@@ -79,10 +81,11 @@ def to_file_scan(
         slices=rows.slices,
         image_id_sample=rows.statistics.sample(),
         n_images=rows.statistics.n_distinct(),
-        extras=b"",
+        extras=extras,
         counters={"repeated_input_id": n_repeated} if n_repeated else {},
         context=ranges,
         source=SourceContext(
+            extras=extras,
             ranges=ranges,
             has_category=rows.has_category,
             compression=file.compression,

@@ -39,6 +39,15 @@ class RawGroup(NamedTuple):
     place_N: NDArray[np.int64]
 
 
+def with_extras(group: RawGroup, extras: pa.Table) -> RawGroup:
+    """Return a group with extra columns, given for all rows of the slice."""
+    own = extras.take(pa.array(group.place_N))
+    table = group.raw.extras
+    for field in extras.schema:
+        table = table.append_column(field, own[field.name])
+    return group._replace(raw=group.raw._replace(extras=table))
+
+
 def finish_slice(
     part: Slice,
     groups: Sequence[RawGroup],

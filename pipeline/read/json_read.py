@@ -12,7 +12,8 @@ from pipeline.config import ReadConfig
 from pipeline.errors import InputError
 from pipeline.read.box_mode import check_box_mode
 from pipeline.read.fast_rows import read_fast
-from pipeline.read.finish import RawGroup, finish_slice
+from pipeline.read.finish import RawGroup, finish_slice, with_extras
+from pipeline.read.json_extras import extras_schema, read_extras
 from pipeline.read.json_rows import DecodedRows, decode_each, decode_rows, to_raw_rows
 from pipeline.read.json_stream import JsonWindow
 from pipeline.read.limits import MAX_VALUE_BYTES
@@ -72,12 +73,17 @@ def read_json(
     if found is None:
         found = _read_decoded(text, part, config, id_type)
 
+    groups = found.groups
+    if config.extras:
+        extras = read_extras(text, found.spans, config, part.format == LINES)
+        groups = [with_extras(group, extras) for group in groups]
+
     def row_bytes(place: int) -> tuple[int | None, bytes | None]:
         begin, end = found.spans()[place]
         return part.start + begin, text[begin:end]
 
     return finish_slice(
-        part, found.groups, found.faults, found.repairs, config, id_type, facts, row_bytes
+        part, groups, found.faults, found.repairs, config, id_type, facts, row_bytes
     )
 
 
@@ -189,6 +195,7 @@ def _refuse_whole(part: Slice, config: ReadConfig, id_type: str, facts: FileFact
     fault = Fault("VALUE_TOO_LARGE", "", message + "; its bytes are not repeated here")
     nothing = DecodedRows([], np.empty(0, np.int64), {})
     group = RawGroup(to_raw_rows(nothing, part.first_row, id_type), nothing.place_N)
+    group = with_extras(group, extras_schema(config).empty_table())
     return finish_slice(
         part, [group], {0: fault}, {}, config, id_type, facts, lambda _: (part.start, None)
     )

@@ -11,8 +11,9 @@ from pipeline.config import ReadConfig
 from pipeline.errors import InputError, SchemaError
 from pipeline.read import _numba_json as compiled
 from pipeline.read.coco_results import to_file_scan
-from pipeline.read.finish import RawGroup, finish_slice
+from pipeline.read.finish import RawGroup, finish_slice, with_extras
 from pipeline.read.image_ids import INT64_MAX, INT64_MIN
+from pipeline.read.json_extras import read_extras
 from pipeline.read.json_rows import decode_rows, to_raw_rows
 from pipeline.read.json_stream import Elements
 from pipeline.read.nested_text import FlatRows, Nesting, flatten
@@ -77,6 +78,9 @@ def read_nested(
     if extend is not None:
         raw = extend(raw, flat, decoded.place_N.tolist())
     group = RawGroup(raw, decoded.place_N)
+    if config.extras:
+        extras = read_extras(flat.text, lambda: flat.spans, config, False)
+        group = with_extras(group, extras)
     facts = FileFacts(has_category=source.has_category, category_map=source.category_map)
     return finish_slice(
         part, [group], decoded.faults, decoded.repairs, config, id_type, facts,

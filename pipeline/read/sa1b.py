@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.config import ReadConfig
+from pipeline.read.json_extras import extras_schema
 from pipeline.read.nested_json import nested_payloads, read_nested, scan_nested
 from pipeline.read.nested_text import FlatRows, Nesting
 from pipeline.read.raw_rows import RawRows
@@ -31,7 +32,8 @@ class _Quality(msgspec.Struct, gc=False):
 def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
     """Count the masks of the image; see `pipeline.read.nested_json.scan_nested`."""
     found = scan_nested(file, config, unit_bytes, _NESTING)
-    extras = _EXTRAS.serialize().to_pybytes()
+    schema = pa.schema([*_EXTRAS, *extras_schema(config)])
+    extras = schema.serialize().to_pybytes()
     source = msgspec.structs.replace(found.source, extras=extras)
     return msgspec.structs.replace(found, extras=extras, source=source)
 

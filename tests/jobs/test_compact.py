@@ -19,7 +19,7 @@ SURFACE = """
 --encode.encoding --encode.epsilon --encode.fidelity
 --filter.min_area --filter.min_score
 --gate.max_ap_drop --gate.max_merged_fraction --gate.min_mean_iou
---read.category_space --read.columns --read.drop --read.format --read.id_mode
+--read.category_space --read.columns --read.drop --read.extras --read.format --read.id_mode
 --read.max_reject_fraction
 --read.on_invalid --read.repair --read.skip_bad_files
 --report.ground_truth
