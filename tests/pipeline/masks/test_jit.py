@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,43 @@ def test_the_same_code_in_another_folder_does_not_compile_again(tmp_path: Path) 
     # Nor does code without bounds checks serve who asked for them.
     checked = call(tmp_path / "job_1", cache, NUMBA_BOUNDSCHECK="1")
     assert checked[:3] == [31, 0, 1]
+
+
+GROUP = """
+import json
+import numpy as np
+from pipeline.masks import _numba_group, group
+from pipeline.masks.batch import CocoStrings
+strings = CocoStrings(np.frombuffer(b"4444", np.uint8), np.array([0, 2, 4]))
+grouping = group.group_masks(
+    strings, np.array([[4, 2]] * 2, np.int32), np.array([0, 2]), np.zeros(2, np.int64),
+    np.zeros(2, bool), None, threshold=0.5)
+stats = _numba_group.group_images.stats
+print(json.dumps([grouping.leader_N.tolist(), sum(stats.cache_hits.values()),
+                  sum(stats.cache_misses.values()), _numba_group.__file__]))
+"""
+
+
+def test_a_second_job_does_not_compile_the_grouping_again(tmp_path: Path) -> None:
+    package = Path(_jit.__file__).parents[1]
+    for job in ("job_1", "job_2"):
+        code = tmp_path / job
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, code / "pipeline", ignore=ignored)
+        done = subprocess.run(
+            [sys.executable, "-c", GROUP],
+            env={**os.environ, "PYTHONPATH": str(code)},
+            cwd=code,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=True,
+        )
+        leaders, hits, misses, file = json.loads(done.stdout)
+        assert leaders == [0, 0]
+        assert Path(file).is_relative_to(code)
+        # The first one may find what an earlier run of the tests has left.
+        assert job == "job_1" or (hits, misses) == (1, 0)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
