@@ -14,8 +14,8 @@ from pipeline.read.coco_annotations import take_key
 from pipeline.read.compacted import is_compacted
 from pipeline.read.json_faults import show
 from pipeline.read.json_stream import JsonWindow
-from pipeline.read.parquet_bounds import check_footer
 from pipeline.read.parquet_file import open_parquet
+from pipeline.read.parquet_footer import read_footer
 from pipeline.read.parquet_images import is_row_per_image
 from pipeline.read.text import open_window, text_file
 from pipeline.storage import InputFile
@@ -62,7 +62,7 @@ def sniff(file: InputFile, config: ReadConfig) -> str:
 
 
 def _sniff_parquet(file: InputFile, config: ReadConfig) -> str:
-    check_footer(file.uri, file.file_bytes)
+    read_footer(file.uri, file.file_bytes)
     with open_parquet(file.uri) as parquet:
         schema = parquet.schema_arrow
     if is_compacted(schema):

@@ -13,6 +13,7 @@ becomes the row ``{"image_id":7,"height":4,"width":5,"category_id": 1}``.
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import msgspec
@@ -124,13 +125,21 @@ def _with_front(front: bytes, data: bytes) -> bytes:
 
     What the instance itself says of its image is left out: the image counts.
     """
-    if data[:1] != b"{" or not front:
+    if data[:1] != b"{":
         return data
     if b'"image_id"' in data:
-        own = _FACTS.decode(data)
-        data = msgspec.json.encode({key: own[key] for key in own if key not in _IMAGE_KEYS})
+        data = _without_image_keys(data)
     rest = data[1:].lstrip()
-    return b"{" + front + (b"" if rest.startswith(b"}") else b",") + rest
+    separator = b"" if rest.startswith(b"}") or not front else b","
+    return b"{" + front + separator + rest
+
+
+def _without_image_keys(data: bytes) -> bytes:
+    try:
+        own: dict[str, Any] = _FACTS.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        own = json.loads(data.decode("utf-8", "replace"))
+    return msgspec.json.encode({key: own[key] for key in own if key not in _IMAGE_KEYS})
 
 
 def _decode_id(value: msgspec.Raw | None) -> Any:

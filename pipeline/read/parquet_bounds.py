@@ -7,9 +7,6 @@ number of values and the size of the pages; a first row tells the dictionary.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,12 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import storage
 from pipeline.arrow import pc
 from pipeline.errors import InputError
-from pipeline.read.parquet_types import unsafe_type
+from pipeline.read.parquet_footer import Footer, Leaf
 
-MAX_FOOTER_BYTES = 256 << 20
 MAX_DECODED_BYTES = 512 << 20
 """Decoded size up to which a column of a row group may be anything."""
 
@@ -32,52 +27,17 @@ MAX_PAGES_RATIO = 100
 MAX_VALUES_RATIO = 16
 """Beyond it, values may decode to this many times their pages."""
 
-_ARROW_SCHEMA = re.compile(rb"ARROW:schema.{1,8}?([A-Za-z0-9+/]{32,}=*)", re.DOTALL)
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
 
 
-def check_footer(uri: str, file_bytes: int) -> None:
-    """Look at the footer's bytes before Arrow does.
-
-    Raises
-    ------
-    InputError
-        If there is no footer, or it is encrypted or too long.
-    SchemaError
-        If it names an extension type: building one may already run code.
-    """
-    tail = storage.read_bytes(uri, max(0, file_bytes - 8), file_bytes)
-    if tail[4:] == b"PARE":
-        raise InputError(f"{uri}: expected plain Parquet, got an encrypted file; decrypt it first")
-    size = int.from_bytes(tail[:4], "little")
-    if tail[4:] != b"PAR1" or not 0 < size <= file_bytes - 12:
-        raise InputError(
-            f"{uri}: byte {max(0, file_bytes - 8)}: expected the end of a Parquet file, got "
-            f"{tail!a}; the file was cut off or damaged: copy or write it again"
-        )
-    if size > MAX_FOOTER_BYTES:
-        raise InputError(
-            f"{uri}: expected a footer of at most {MAX_FOOTER_BYTES} bytes, got {size}; write "
-            "larger row groups"
-        )
-    footer = storage.read_bytes(uri, file_bytes - 8 - size, file_bytes - 8)
-    for found in _ARROW_SCHEMA.finditer(footer):
-        try:
-            schema = base64.b64decode(found[1] + b"=" * (-len(found[1]) % 4))
-        except binascii.Error:
-            continue
-        if b"ARROW:extension:name" in schema:
-            raise unsafe_type(uri, "schema")
-
-
-def check_sizes(uri: str, metadata: pq.FileMetaData, names: list[str]) -> None:
+def check_sizes(uri: str, footer: Footer, names: list[str]) -> None:
     """Refuse row groups whose pages or values grow too much when they are decoded.
 
     Parameters
     ----------
     uri : str
         The file.
-    metadata : pq.FileMetaData
+    footer : Footer
         Its footer.
     names : list of str
         Top-level columns that will be read.
@@ -87,19 +47,19 @@ def check_sizes(uri: str, metadata: pq.FileMetaData, names: list[str]) -> None:
     InputError
         Naming column and row group.
     """
-    for group in range(metadata.num_row_groups):
-        for leaf in _leaves(metadata, group, names):
-            pages, packed = leaf.total_uncompressed_size, leaf.total_compressed_size
-            _check_growth(uri, group, leaf, pages, packed, MAX_PAGES_RATIO)
+    for group, found in enumerate(footer.row_groups):
+        for leaf in found.inside(names):
+            pages = leaf.page_bytes
+            _check_growth(uri, group, leaf, pages, leaf.packed_bytes, MAX_PAGES_RATIO)
             width = _WIDTHS.get(leaf.physical_type)
             if width is not None:
-                decoded = width * leaf.num_values
+                decoded = width * leaf.n_values
                 _check_growth(uri, group, leaf, decoded, pages, MAX_VALUES_RATIO)
 
 
 def check_dictionaries(
     uri: str,
-    metadata: pq.FileMetaData,
+    footer: Footer,
     group: int,
     names: list[str],
     reopen: Callable[[list[str]], AbstractContextManager[pq.ParquetFile]],
@@ -112,7 +72,7 @@ def check_dictionaries(
 
     Parameters
     ----------
-    uri, metadata, names
+    uri, footer, names
         As for `check_sizes`.
     group : int
         Row group.
@@ -126,43 +86,32 @@ def check_dictionaries(
     """
     doubtful = [
         leaf
-        for leaf in _leaves(metadata, group, names)
+        for leaf in footer.row_groups[group].inside(names)
         if leaf.physical_type == "BYTE_ARRAY"
-        and leaf.has_dictionary_page
-        and leaf.num_values * leaf.total_uncompressed_size > MAX_DECODED_BYTES
+        and leaf.has_dictionary
+        and leaf.n_values * leaf.page_bytes > MAX_DECODED_BYTES
     ]
     if not doubtful:
         return
-    paths = [leaf.path_in_schema for leaf in doubtful]
+    paths = [leaf.path for leaf in doubtful]
     with reopen(paths) as file:
         for leaf in doubtful:
-            first = next(file.iter_batches(1, [group], [leaf.path_in_schema], use_threads=False))
+            first = next(file.iter_batches(1, [group], [leaf.path], use_threads=False))
             longest = max((_longest(part) for part in _dictionaries(first)), default=0)
-            pages = leaf.total_uncompressed_size
-            if longest * leaf.num_values <= max(MAX_DECODED_BYTES, MAX_VALUES_RATIO * pages):
+            pages = leaf.page_bytes
+            if longest * leaf.n_values <= max(MAX_DECODED_BYTES, MAX_VALUES_RATIO * pages):
                 continue
             total = 0
-            batches = file.iter_batches(65_536, [group], [leaf.path_in_schema], use_threads=False)
+            batches = file.iter_batches(65_536, [group], [leaf.path], use_threads=False)
             for batch in batches:
                 total += sum(_decoded_bytes(part) for part in _dictionaries(batch))
                 _check_growth(uri, group, leaf, total, pages, MAX_VALUES_RATIO)
 
 
-def _leaves(metadata: pq.FileMetaData, group: int, names: list[str]) -> list[Any]:
-    found = metadata.row_group(group)
-    leaves = [found.column(n) for n in range(found.num_columns)]
-    wanted = set(names)
-    return [
-        leaf
-        for leaf in leaves
-        if leaf.path_in_schema in wanted or leaf.path_in_schema.partition(".")[0] in wanted
-    ]
-
-
-def _check_growth(uri: str, group: int, leaf: Any, decoded: int, encoded: int, ratio: int) -> None:
+def _check_growth(uri: str, group: int, leaf: Leaf, decoded: int, encoded: int, ratio: int) -> None:
     if decoded > max(MAX_DECODED_BYTES, ratio * encoded):
         raise InputError(
-            f"{uri}: row group {group}, column {leaf.path_in_schema!a}: VALUE_TOO_LARGE: expected "
+            f"{uri}: row group {group}, column {leaf.path!a}: VALUE_TOO_LARGE: expected "
             f"at most {MAX_DECODED_BYTES >> 20} MB decoded or {ratio} times its size, got "
             f"{decoded} bytes from {encoded}; this looks like a bomb: leave the file out, or write "
             "it again in smaller row groups"

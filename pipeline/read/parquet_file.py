@@ -21,9 +21,10 @@ from pipeline.read.box_mode import check_box_mode
 from pipeline.read.category_space import resolve_category_space
 from pipeline.read.finish import RawGroup, finish_slice
 from pipeline.read.id_statistics import IdStatistics
-from pipeline.read.image_ids import convert_id
-from pipeline.read.parquet_bounds import check_dictionaries, check_footer, check_sizes
-from pipeline.read.parquet_layout import Layout
+from pipeline.read.image_ids import INT64_MAX, convert_id
+from pipeline.read.parquet_bounds import check_dictionaries, check_sizes
+from pipeline.read.parquet_footer import Footer, Leaf, read_footer
+from pipeline.read.parquet_layout import MASK_COLUMNS, Layout
 from pipeline.read.parquet_rows import to_raw_rows
 from pipeline.read.parquet_types import refuse_extension_types
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
@@ -75,17 +76,17 @@ def scan_parquet(
     SchemaError
         If it has no masks, or columns of types that cannot be read.
     """
-    check_footer(file.uri, file.file_bytes)
+    footer = read_footer(file.uri, file.file_bytes)
     with open_parquet(file.uri) as parquet:
         layout = kind.find(file.uri, parquet.schema_arrow, config)
-        check_sizes(file.uri, parquet.metadata, layout.file_columns)
+        check_sizes(file.uri, footer, layout.file_columns)
         statistics = IdStatistics()
         groups = [
-            _look_at_ids(parquet, group, layout, config, statistics)
-            for group in range(parquet.num_row_groups)
+            _look_at_ids(parquet, footer, group, layout, config, statistics)
+            for group in range(len(footer.row_groups))
         ]
-        slices = _cut(file.uri, parquet.metadata, groups, unit_bytes, kind.format)
-        has_category = _has_category(parquet, layout)
+        slices = _cut(file.uri, footer, groups, unit_bytes, kind.format)
+        has_category = _has_category(parquet, footer, layout)
         if slices:
             _check_head(file.uri, parquet, layout, config, kind)
     extras = layout.extras.serialize().to_pybytes()
@@ -103,6 +104,8 @@ def scan_parquet(
             columns=config.columns,
             drop=config.drop,
             category_map=category_map,
+            file_bytes=file.file_bytes,
+            tag=file.tag,
         ),
         category_space=space,
     )
@@ -120,17 +123,21 @@ def read_parquet(
         are others than when the file was scanned.
     """
     groups = list(range(part.start, part.stop))
+    footer = read_footer(part.uri, source.file_bytes)
     with open_parquet(part.uri) as parquet:
         layout = kind.find(part.uri, parquet.schema_arrow, config)
         for group in groups:
             check_dictionaries(
                 part.uri,
-                parquet.metadata,
+                footer,
                 group,
                 layout.file_columns,
                 lambda paths: open_parquet(part.uri, paths),
             )
         found = parquet.read_row_groups(groups, layout.file_columns, use_threads=False)
+        # Masks have a parser of their own; other text is carried on as it is.
+        masks = [layout.columns.get(name) for name in MASK_COLUMNS]
+        found.select([name for name in found.column_names if name not in masks]).validate(full=True)
     table = kind.prepare(part.uri, found, layout)
     if len(table) != part.n_rows:
         raise InputError(
@@ -174,7 +181,7 @@ def to_json(table: pa.Table, row: int) -> bytes:
 
 @contextmanager
 def open_parquet(uri: str, read_dictionary: list[str] | None = None) -> Generator[pq.ParquetFile]:
-    """Open a file whose footer has been looked at (`check_footer`).
+    """Open a file whose footer has been looked at (`read_footer`).
 
     Raises
     ------
@@ -194,7 +201,7 @@ def open_parquet(uri: str, read_dictionary: list[str] | None = None) -> Generato
             with storage.open_input(uri) as stream, pq.ParquetFile(stream, **options) as parquet:
                 refuse_extension_types(uri, parquet.schema_arrow)
                 yield parquet
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         reason = storage.redact(str(error))[:200]
         if isinstance(error, OSError) and error.errno is not None:
             raise StorageError(f"{uri}: could not read it: {reason}") from error
@@ -218,6 +225,7 @@ def _plain(value: Any) -> Any:
 
 def _look_at_ids(
     parquet: pq.ParquetFile,
+    footer: Footer,
     group: int,
     layout: Layout,
     config: ReadConfig,
@@ -228,13 +236,14 @@ def _look_at_ids(
     Small files are read for it; of large ones the footer's statistics are
     taken, where they have the ids as they will be.
     """
-    found = parquet.metadata.row_group(group)
-    if parquet.metadata.num_rows > MAX_ID_ROWS and layout.count_at is None:
-        bounds = _footer_bounds(found, layout)
+    found = footer.row_groups[group]
+    if footer.n_rows > MAX_ID_ROWS and layout.count_at is None:
+        name = layout.columns["image_id"]
+        bounds = _footer_bounds(found.find(name), parquet.schema_arrow.field(name).type, layout)
         if bounds is not None:
-            statistics.add_range(*bounds, found.num_rows)
-            return _Group(found.num_rows, *bounds)
-    ids = _read_ids(parquet, group, layout, config.id_mode)
+            statistics.add_range(*bounds, found.n_rows)
+            return _Group(found.n_rows, *bounds)
+    ids = _read_ids(parquet, footer, group, layout, config.id_mode)
     is_usable_N = is_valid(ids)
     if layout.id_type == "int":
         values_N = ids.fill_null(0).to_numpy()
@@ -249,7 +258,9 @@ def _look_at_ids(
     return _Group(len(ids), *bounds)
 
 
-def _read_ids(parquet: pq.ParquetFile, group: int, layout: Layout, id_mode: str) -> Any:
+def _read_ids(
+    parquet: pq.ParquetFile, footer: Footer, group: int, layout: Layout, id_mode: str
+) -> Any:
     """Return the image_id of every instance of a row group; null where it is not usable."""
     column = one_chunk(parquet.read_row_group(group, [layout.columns["image_id"]])[0])
     if pa.types.is_signed_integer(column.type) and layout.id_type == "int":
@@ -263,8 +274,8 @@ def _read_ids(parquet: pq.ParquetFile, group: int, layout: Layout, id_mode: str)
         ids = pa.array(values, dtype).take(encoded.indices)
     if layout.count_at is None:
         return ids
-    leaf = _find_leaf(parquet.metadata.row_group(group), *layout.count_at)
-    lists = one_chunk(parquet.read_row_group(group, [leaf.path_in_schema])[0])
+    leaf = _find_leaf(footer, group, layout.count_at)
+    lists = one_chunk(parquet.read_row_group(group, [leaf.path])[0])
     return ids.take(pa.array(repeat_rows(list_offsets(lists))))
 
 
@@ -281,36 +292,43 @@ def repeat_rows(offsets_N1: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(offsets_N1) - 1), np.diff(offsets_N1))
 
 
-def _footer_bounds(group: pq.RowGroupMetaData, layout: Layout) -> tuple[Any, Any] | None:
-    leaf = _find_leaf(group, layout.columns["image_id"], "")
-    if leaf.is_stats_set and leaf.statistics.has_min_max:
-        low, high = leaf.statistics.min, leaf.statistics.max
-        wanted = int if layout.id_type == "int" else str
-        if isinstance(low, wanted) and isinstance(high, wanted):
-            return low, high
-    return None
+def _footer_bounds(leaf: Leaf | None, dtype: Any, layout: Layout) -> tuple[Any, Any] | None:
+    """Return smallest and largest id as the statistics have them, if they have the right type."""
+    if leaf is None or leaf.minimum is None or leaf.maximum is None:
+        return None
+    if layout.id_type == "string" and leaf.physical_type == "BYTE_ARRAY":
+        # Cut in the middle of a character, a bound is still one byte for byte.
+        low = leaf.minimum.decode("utf-8", "ignore")
+        try:
+            return low, leaf.maximum.decode()
+        except UnicodeDecodeError:
+            return None
+    if layout.id_type != "int" or leaf.physical_type not in ("INT32", "INT64"):
+        return None
+    is_signed = not pa.types.is_unsigned_integer(dtype)
+    low, high = (
+        int.from_bytes(value, "little", signed=is_signed) for value in (leaf.minimum, leaf.maximum)
+    )
+    return (low, high) if high <= INT64_MAX else None
 
 
-def _find_leaf(group: pq.RowGroupMetaData, name: str, field: str) -> Any:
-    """Return the first leaf column of a column, or of a field anywhere inside it."""
-    leaves = [group.column(n) for n in range(group.num_columns)]
-    for leaf in leaves:
-        path = f"{leaf.path_in_schema}."
-        if path.startswith(f"{name}.") and (not field or f".{field}." in path):
-            return leaf
-    raise AssertionError(f"no leaf column for {name}.{field}")
+def _find_leaf(footer: Footer, group: int, place: tuple[str, str]) -> Leaf:
+    leaf = footer.row_groups[group].find(*place)
+    if leaf is None:
+        raise pa.ArrowInvalid(f"row group {group} without the column {'.'.join(place)}")
+    return leaf
 
 
-def _has_category(parquet: pq.ParquetFile, layout: Layout) -> bool:
+def _has_category(parquet: pq.ParquetFile, footer: Footer, layout: Layout) -> bool:
     """Return whether any instance has a category."""
     if layout.category_at is None:
         return False
-    for group in range(parquet.num_row_groups):
-        leaf = _find_leaf(parquet.metadata.row_group(group), *layout.category_at)
-        if leaf.is_stats_set and leaf.statistics.has_null_count:
-            n_values = leaf.statistics.num_values
+    for group in range(len(footer.row_groups)):
+        leaf = _find_leaf(footer, group, layout.category_at)
+        if leaf.n_nulls is not None:
+            n_values = leaf.n_values - leaf.n_nulls
         else:
-            column: Any = one_chunk(parquet.read_row_group(group, [leaf.path_in_schema])[0])
+            column: Any = one_chunk(parquet.read_row_group(group, [leaf.path])[0])
             while is_list(column.type) or pa.types.is_struct(column.type):
                 is_struct = pa.types.is_struct(column.type)
                 column = column.flatten()[0] if is_struct else column.flatten()
@@ -336,7 +354,7 @@ def _check_head(
 
 def _cut(
     uri: str,
-    metadata: pq.FileMetaData,
+    footer: Footer,
     groups: Sequence[_Group],
     unit_bytes: int,
     format: str,
@@ -345,7 +363,7 @@ def _cut(
     slices: list[Slice] = []
     first_row = n_bytes = start = 0
     for n, _ in enumerate(groups):
-        n_bytes += metadata.row_group(n).total_byte_size
+        n_bytes += footer.row_groups[n].n_bytes
         if n_bytes < unit_bytes and n + 1 < len(groups):
             continue
         own = groups[start : n + 1]

@@ -68,7 +68,7 @@ def _check_size(uri: str, data: bytes) -> None:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 size = sum(member.file_size for member in archive.infolist())
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
             raise InputError(
                 f"{uri}: expected a torch file, got a damaged archive: {error}; copy it again"
             ) from error
