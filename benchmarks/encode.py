@@ -4,7 +4,8 @@ Time: COCO string -> counts -> COCO string by our own kernels is the unit; runs
 to crack code, crack code to runs and the polygon encoder are given as multiples
 of it, pycocotools' dense encode and decode beside them. Bytes: what each mask
 column costs in Parquet at zstd 3. Inputs are the dense workload at 640 and at
-1,500 px, and any COCO results or annotation files that are named.
+1,500 px, and any COCO results or annotation files that are named; the polygons of
+annotation files once more, in images enlarged to ``--side`` pixels.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ def main() -> None:
     arguments = _parse()
     measure.use_one_thread("benchmarks.encode")
     pa.set_cpu_count(1)
-    sets = [generated(640, 200), generated(1500, 20), *(from_file(f) for f in arguments.files)]
+    sets = [generated(640, 200), generated(1500, 20)]
+    for path in arguments.files:
+        sets.append(from_file(path))
+        if has_polygons(path):
+            sets.append(from_file(path, arguments.side))
     result: Result = {
         "machine": measure.machine(),
         "fidelity": FIDELITY,
@@ -66,6 +71,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.encode")
     parser.add_argument("files", nargs="*", type=Path, help="COCO results or annotation files")
+    parser.add_argument("--side", type=int, default=1500, help="longer side of enlarged images")
     parser.add_argument("--repeat", type=int, default=7, help="rounds over all encodings")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args()
@@ -78,8 +84,19 @@ def generated(side: int, n_images: int) -> Masks:
     return Masks(name, CocoStrings(workload.bytes_B, workload.offsets_N1), workload.size_hw_N2)
 
 
-def from_file(path: Path) -> Masks:
-    """Read a COCO file; polygons are filled by pycocotools."""
+def has_polygons(path: Path) -> bool:
+    """Return whether a COCO file is a document of annotations with polygons."""
+    document = json.loads(path.read_text())
+    return isinstance(document, dict) and any(
+        isinstance(row["segmentation"], list) for row in document["annotations"]
+    )
+
+
+def from_file(path: Path, side: int | None = None) -> Masks:
+    """Read a COCO file; polygons are filled by pycocotools.
+
+    With `side` only polygons are read, each image enlarged to that longer side.
+    """
     mask = importlib.import_module("pycocotools.mask")
     document = json.loads(path.read_text())
     rows = document if isinstance(document, list) else document["annotations"]
@@ -92,7 +109,12 @@ def from_file(path: Path) -> Masks:
         segmentation = row["segmentation"]
         if isinstance(segmentation, list):
             height, width = sizes[row["image_id"]]
-            segmentation = mask.merge(mask.frPyObjects(segmentation, height, width))
+            scale = side / max(height, width) if side else 1.0
+            rings = [[scale * value for value in ring] for ring in segmentation]
+            height, width = round(scale * height), round(scale * width)
+            segmentation = mask.merge(mask.frPyObjects(rings, height, width))
+        elif side:
+            continue
         elif isinstance(segmentation["counts"], list):
             segmentation = mask.frPyObjects(segmentation, *segmentation["size"])
         counts = segmentation["counts"]
@@ -101,7 +123,8 @@ def from_file(path: Path) -> Masks:
     offsets_N1 = np.cumsum([0, *(len(string) for string in strings)])
     sizes_N2 = np.array(size_hw, np.int32).reshape(-1, 2)
     coded = CocoStrings(np.frombuffer(b"".join(strings), np.uint8), offsets_N1)
-    return Masks(path.stem, rle.canonical_coco(coded, sizes_N2), sizes_N2)
+    name = f"{path.stem}, enlarged to {side} px" if side else path.stem
+    return Masks(name, rle.canonical_coco(coded, sizes_N2), sizes_N2)
 
 
 def compare(masks: Masks, repeat: int) -> Result:

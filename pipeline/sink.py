@@ -31,7 +31,9 @@ PAGE_BYTES = 1 << 20
 """Smallest size at which a page of mask bytes is closed."""
 
 _SPLIT = ("score", "input_bbox_x", "input_bbox_y", "input_bbox_w", "input_bbox_h", "input_area")
-_PLAIN_BYTES = (*MASK_COLUMNS, "payload")
+_DELTA = ("image_id", "instance_id", "input_id", "area", "source_row", "linked_source_row")
+_PLAIN = ("kept_instance_id", "iou", "ios")
+_LENGTHS = (*MASK_COLUMNS, "payload")
 
 
 def file_name(unit: int, run_id: str) -> str:
@@ -116,8 +118,12 @@ def parquet_bytes(table: pa.Table, config: CompactConfig) -> pa.Buffer:
 def writer_options(schema: pa.Schema, config: WriteConfig) -> dict[str, Any]:
     """Return the settings per column; what was measured is in docs/decisions.md."""
     names = schema.names
-    encoding = {name: "DELTA_LENGTH_BYTE_ARRAY" for name in _PLAIN_BYTES if name in names}
-    encoding |= {name: "BYTE_STREAM_SPLIT" for name in _SPLIT if name in names}
+    encoding = dict.fromkeys(_LENGTHS, "DELTA_LENGTH_BYTE_ARRAY")
+    encoding |= dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT") | dict.fromkeys(_PLAIN, "PLAIN")
+    encoding |= dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED")
+    if "image_id" in names and not pa.types.is_integer(schema.field("image_id").type):
+        del encoding["image_id"]
+    encoding = {name: encoding[name] for name in names if name in encoding}
     return {
         "compression": "zstd",
         "compression_level": config.compression_level,

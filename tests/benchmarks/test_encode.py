@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.encode import Masks, column_bytes, compare_bytes, from_file
+from benchmarks.encode import Masks, column_bytes, compare_bytes, from_file, has_polygons
 from benchmarks.files import to_binary
 from pipeline.masks import rle
 from tests import oracle, strategies
@@ -30,7 +30,14 @@ def test_polygons_and_both_forms_of_rle_are_read(tmp_path: Path) -> None:
     masks = from_file(path)
     assert (masks.name, masks.size_hw_N2.tolist()) == ("some", [[6, 7]] * 3)
     assert strategies.list_strings(masks.strings) == [string.encode()] * 3
+    assert has_polygons(path)
+    enlarged = from_file(path, 14)
+    square = np.zeros((12, 14), bool)
+    square[2:8, 4:12] = True
+    assert enlarged.size_hw_N2.tolist() == [[12, 14]]
+    assert strategies.list_strings(enlarged.strings) == [oracle.encode(square)]
     path.write_text(json.dumps(document["annotations"][1:]))
+    assert not has_polygons(path)
     assert strategies.list_strings(from_file(path).strings) == [string.encode()] * 2
 
 

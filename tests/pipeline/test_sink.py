@@ -16,6 +16,7 @@ from pipeline.config import FORMAT_VERSION, CompactConfig, WriteConfig
 from pipeline.errors import StorageError
 from pipeline.records import UnitRecord
 from schemas.compacted import compacted_schema
+from schemas.lineage import lineage_schema
 
 
 def config(**write: int) -> CompactConfig:
@@ -85,9 +86,22 @@ def test_settings_of_the_columns(tmp_path: Path) -> None:
     columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
     assert "DELTA_LENGTH_BYTE_ARRAY" in columns["counts"].encodings
     assert "BYTE_STREAM_SPLIT" in columns["score"].encodings
+    for name in ("image_id", "instance_id", "input_id", "area", "source_row"):
+        assert "DELTA_BINARY_PACKED" in columns[name].encodings
+    assert "RLE_DICTIONARY" in columns["bbox_x"].encodings
     assert not columns["counts"].is_stats_set
     assert columns["image_id"].is_stats_set
     assert {column.compression for column in columns.values()} == {"ZSTD"}
+
+
+def test_settings_follow_the_columns_that_are_there() -> None:
+    strings = sink.writer_options(compacted_schema("string"), WriteConfig())
+    assert "image_id" in strings["use_dictionary"]
+    assert "image_id" not in strings["column_encoding"]
+    lineage = sink.writer_options(lineage_schema("int"), WriteConfig())["column_encoding"]
+    assert lineage["iou"] == lineage["kept_instance_id"] == "PLAIN"
+    assert lineage["linked_source_row"] == lineage["image_id"] == "DELTA_BINARY_PACKED"
+    assert "crack" not in lineage
 
 
 @given(image_ids=st.lists(st.integers(0, 4), min_size=1, max_size=40), rows=st.integers(1, 12))
