@@ -33,6 +33,13 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--output", required=True, help="File to write; it must not exist yet.")
     parser.add_argument("--version", type=int, default=None, help="Of the table; default newest.")
     parser.add_argument(
+        "--like",
+        default=None,
+        metavar="FILE",
+        help="coco, detectron2: annotation JSON to take images (file names), categories, info "
+        "and licenses from; else images have id and size, categories their id as name.",
+    )
+    parser.add_argument(
         "--fidelity", type=float, default=0.98, help="polygon: lowest IoU with the table's mask."
     )
     return parser
@@ -41,12 +48,15 @@ def build_parser() -> ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; return its exit code."""
     asked = build_parser().parse_args(arguments)
+    if asked.like and asked.to not in ("coco", "detectron2"):
+        raise ConfigError(f"--like {asked.like}: goes with --to coco or detectron2, not {asked.to}")
     uri = storage.to_uri(asked.output)
     if storage.exists(uri):
         raise ConfigError(f"--output {asked.output}: exists already; remove it or name another")
     with storage.open_output(uri) as stream:
         if asked.to in JSON:
-            count = export.export_json(asked.out, asked.to, stream, asked.version)
+            like = storage.to_uri(asked.like) if asked.like else None
+            count = export.export_json(asked.out, asked.to, stream, asked.version, like)
         else:
             encoding = EncodeConfig(encoding=asked.to, fidelity=asked.fidelity)
             count = export.export_parquet(asked.out, encoding, stream, asked.version)

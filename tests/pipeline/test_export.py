@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
-from pipeline import flow
 from pipeline.config import CompactConfig, DedupConfig, EncodeConfig
+from pipeline.stored import coco_counts
 from tests import model, oracle
+from tests.outputs import run_inline
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "detectron2_mask_rcnn_coco_instances_results.json"
@@ -22,9 +23,7 @@ LVIS = "lvis_val_100.json"
 
 
 @pytest.fixture(scope="module")
-def outputs(
-    ray_local: None, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def outputs(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return a table of each encoding, of results and of annotations, and one with unions."""
     folder = tmp_path_factory.mktemp("out")
     found: dict[str, Path] = {}
@@ -37,14 +36,14 @@ def outputs(
     for name, (file, steps) in settings.items():
         found[name] = folder / name
         inputs = (str(shared_data / file),)
-        flow.run(CompactConfig(inputs=inputs, output=str(found[name]), **steps))
+        run_inline(CompactConfig(inputs=inputs, output=str(found[name]), **steps))
     return found
 
 
-def export(output: Path, to: str, target: Path) -> subprocess.CompletedProcess[str]:
+def export(output: Path, to: str, target: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "jobs" / "export.py"), str(output)]
     return subprocess.run(
-        [*command, "--to", to, "--output", str(target)],
+        [*command, "--to", to, "--output", str(target), *flags],
         capture_output=True,
         text=True,
         timeout=120,
@@ -110,6 +109,55 @@ def test_dataset_dicts_are_one_per_image(outputs: dict[str, Path], tmp_path: Pat
     assert first["segmentation"]["size"] == [dicts[0]["height"], dicts[0]["width"]]
 
 
+def test_images_and_categories_of_the_dataset_are_taken_over(
+    outputs: dict[str, Path], shared_data: Path, tmp_path: Path
+) -> None:
+    given = json.loads((shared_data / LVIS).read_text())
+    given["images"].append({**given["images"][0], "id": 10**9, "file_name": "empty.jpg"})
+    like = tmp_path / "like.json"
+    like.write_text(json.dumps(given))
+    done = export(outputs["crack"], "coco", tmp_path / "a.json", "--like", str(like))
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "a.json").read_text())
+    for name in ("images", "categories", "info", "licenses"):
+        assert document.get(name) == given.get(name)
+    assert len(document["annotations"]) == 977
+    done = export(outputs["crack"], "detectron2", tmp_path / "d.json", "--like", str(like))
+    assert done.returncode == 0, done.stderr
+    names = {image["id"]: image.get("file_name") for image in given["images"]}
+    for entry in json.loads((tmp_path / "d.json").read_text()):
+        assert entry.get("file_name") == names[entry["image_id"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["images"].pop(), "got none; name the dataset"),
+        (lambda d: [i.update(height=1) for i in d["images"]], "got 1 x"),
+        (lambda d: d["images"][0].pop("id"), "objects with id, height and width"),
+        (lambda d: d.pop("images"), "missing required field `images`"),
+    ],
+)
+def test_another_dataset_is_refused(
+    outputs: dict[str, Path], shared_data: Path, tmp_path: Path, change: Any, message: str
+) -> None:
+    given = json.loads((shared_data / LVIS).read_text())
+    change(given)
+    (tmp_path / "like.json").write_text(json.dumps(given))
+    done = export(
+        outputs["crack"], "coco", tmp_path / "a.json", "--like", str(tmp_path / "like.json")
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_flag_that_does_not_apply_is_said(outputs: dict[str, Path], tmp_path: Path) -> None:
+    done = export(outputs["crack"], "results", tmp_path / "a.json", "--like", "x.json")
+    assert done.returncode == 2
+    assert "goes with --to coco or detectron2" in done.stderr
+
+
 def test_changed_masks_get_measured_boxes(outputs: dict[str, Path], tmp_path: Path) -> None:
     for name in ("union", "polygon"):
         assert export(outputs[name], "coco", tmp_path / f"{name}.json").returncode == 0
@@ -141,6 +189,8 @@ def test_tables_are_encoded_anew(outputs: dict[str, Path], tmp_path: Path, encod
         assert len(table) == sum(len(image.rows) for image in images)
         if encoding != "polygon":
             assert set(table["encoding"].to_pylist()) == {encoding}
+            strings = [value for image in images for value in image.rows["counts"].to_pylist()]
+            assert coco_counts(table).to_pylist() == strings
         else:
             assert min(table["fidelity"].to_pylist()) >= 0.98
 
