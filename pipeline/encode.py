@@ -12,7 +12,7 @@ from pipeline.config import CompactConfig
 from pipeline.dedup import Deduplicated
 from pipeline.masks import measure, rle
 from pipeline.masks.batch import MaskBatch
-from pipeline.stored import store_masks
+from pipeline.stored import StoredMasks, store_masks
 from schemas.compacted import compacted_schema
 from schemas.instances import FIXED_COLUMNS
 
@@ -51,10 +51,17 @@ def compacted_table(
     kernels : Kernels
         What merges the masks; the result does not depend on it.
     """
+    index_M = np.flatnonzero(result.is_kept_N)
+    sizes = result.rows.table.select(["height", "width"]).take(pa.array(index_M))
+    counts = merged_masks(result, index_M, config, kernels)
+    return assemble(result, store_masks(counts, sizes, config.encode), run_id)
+
+
+def assemble(result: Deduplicated, stored: StoredMasks, run_id: str) -> pa.Table:
+    """Return COMPACTED of the leaders, in order, with the given masks."""
     table = result.rows.table
     index_M = np.flatnonzero(result.is_kept_N)
     kept = table.select(_kept_columns(table)).take(pa.array(index_M))
-    stored = store_masks(merged_masks(result, index_M, config, kernels), kept, config.encode)
     values: dict[str, pa.Array | pa.ChunkedArray] = {
         **dict(zip(kept.column_names, kept.columns, strict=True)),
         **stored.columns,

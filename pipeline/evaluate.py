@@ -7,7 +7,7 @@ the driver. Images that the ground truth does not list are left out.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -37,8 +37,8 @@ class Truth(NamedTuple):
     image_ids: frozenset[int | str]
 
 
-def read_truth(uri: str) -> Truth:
-    """Read a COCO annotation file.
+def read_truth(uri: str, flag: str = "--report.ground_truth") -> Truth:
+    """Read a COCO annotation file; `flag` is the one that names it, for errors.
 
     Raises
     ------
@@ -47,21 +47,26 @@ def read_truth(uri: str) -> Truth:
     """
     if importlib.util.find_spec("faster_coco_eval") is None:
         raise ConfigError(
-            "--report.ground_truth needs faster-coco-eval: install the packages of "
-            "maskpress[report]"
+            f"{flag} needs faster-coco-eval: install the packages of maskpress[report]"
         )
     uri = storage.to_uri(uri)
     try:
         document = msgspec.json.decode(storage.read_bytes(uri))
     except msgspec.DecodeError as error:
-        raise ConfigError(f"--report.ground_truth: {uri}: expected JSON: {error}") from error
+        raise ConfigError(f"{flag}: {uri}: expected JSON: {error}") from error
     parts = ("images", "annotations", "categories")
     if not isinstance(document, dict) or not all(isinstance(document.get(p), list) for p in parts):
         raise ConfigError(
-            f"--report.ground_truth: {uri}: expected COCO annotations with the lists images, "
+            f"{flag}: {uri}: expected COCO annotations with the lists images, "
             "annotations and categories"
         )
-    return Truth(uri, document, frozenset(image["id"] for image in document["images"]))
+    ids = [image.get("id") if isinstance(image, dict) else None for image in document["images"]]
+    wrong = [one for one in ids if not isinstance(one, int | str) or isinstance(one, bool)]
+    if wrong:
+        raise ConfigError(
+            f"{flag}: {uri}: expected images with an integer or a string as id, got {wrong[0]!r}"
+        )
+    return Truth(uri, document, frozenset(ids))
 
 
 def compare(
@@ -83,8 +88,8 @@ def compare(
     dict
         As ``metrics`` in report.json, see docs/report.md.
     """
-    before = list(_results(_input_rows(plan, config, truth), truth))
-    after = list(_results(_kept_rows(records, output), truth))
+    before = list(coco_results(_input_rows(plan, config, truth), truth))
+    after = list(coco_results(_kept_rows(records, output), truth))
     found: dict[str, Any] = {
         "ground_truth": truth.uri,
         "images": len(truth.image_ids),
@@ -175,7 +180,7 @@ def _kept_rows(records: Sequence[UnitRecord], output: str) -> Iterator[pa.Table]
             yield rows.select(list(_NEEDED)).append_column("counts", counts)
 
 
-def _results(tables: Iterator[pa.Table], truth: Truth) -> Iterator[dict[str, Any]]:
+def coco_results(tables: Iterable[pa.Table], truth: Truth) -> Iterator[dict[str, Any]]:
     """Yield the rows of the truth's images as COCO results; a row without a score has 1.0."""
     for table in tables:
         wanted = pa.array(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -96,6 +97,59 @@ def histogram(columns: Sequence[Column], mark: float | None = None) -> Markup:
         )
     parts.append(Markup('<text class="top" x="100%" y="9">{}</text></svg>').format(f"{most:,}"))
     return Markup("").join(parts)
+
+
+class Dot(NamedTuple):
+    """A point of a scatter plot: in data units, its colour's class, its title, and its size."""
+
+    x: float
+    y: float
+    kind: str
+    title: str
+    radius: float = 3.5
+
+
+def scatter(dots: Sequence[Dot], front: Sequence[Dot], labels: tuple[str, str, str, str]) -> Markup:
+    """Return a scatter plot, with a staircase through the points of a front.
+
+    Parameters
+    ----------
+    dots : sequence of Dot
+        All points; later ones lie on top.
+    front : sequence of Dot
+        Those of the front, x and y rising.
+    labels : tuple of str
+        Lowest and highest x, lowest and highest y, in words.
+    """
+    x_of, y_of = _scale([dot.x for dot in dots], 3, 97), _scale([dot.y for dot in dots], 274, 18)
+    grid = Markup('<line class="grid" x2="100%" y1="{0}" y2="{0}"/>')
+    parts = [Markup('<svg class="plot" role="img" height="314">')]
+    parts += [grid.format(y) for y in (18, 82, 146, 210, 274)]
+    line = Markup('<line class="front" x1="{:.2f}%" x2="{:.2f}%" y1="{:.1f}" y2="{:.1f}"/>')
+    for a, b in itertools.pairwise(front):
+        parts.append(line.format(x_of(a.x), x_of(b.x), y_of(a.y), y_of(a.y)))
+        parts.append(line.format(x_of(b.x), x_of(b.x), y_of(a.y), y_of(b.y)))
+    circle = Markup('<circle class="{}" cx="{:.2f}%" cy="{:.1f}" r="{}"><title>{}</title></circle>')
+    parts += [
+        circle.format(dot.kind, x_of(dot.x), y_of(dot.y), dot.radius, dot.title) for dot in dots
+    ]
+    text = Markup('<text class="{}" x="{}" y="{}">{}</text>')
+    for kind, x, y, label in (
+        ("start", "0", 306, labels[0]),
+        ("end", "100%", 306, labels[1]),
+        ("start", "0", 290, labels[2]),
+        ("start", "0", 12, labels[3]),
+    ):
+        parts.append(text.format(kind, x, y, label))
+    return Markup("").join([*parts, Markup("</svg>")])
+
+
+def _scale(values: Sequence[float], first: float, last: float) -> Callable[[float], float]:
+    """Return the map of [lowest, highest] to [first, last]; the middle where all are equal."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if low == high:
+        return lambda value: (first + last) / 2
+    return lambda value: first + (last - first) * (value - low) / (high - low)
 
 
 def _label(x: float, text: str) -> Markup:

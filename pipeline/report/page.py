@@ -5,21 +5,15 @@ Needs the packages of ``maskpress[report]``.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.records import GroupSample
-from pipeline.report import charts, words
+from pipeline.report import charts, html, words
 from pipeline.report.charts import Bar, Column
 from pipeline.report.pictures import Picture, picture
-
-FOLDER = Path(__file__).resolve().parent
 
 MAX_ROWS = 25
 """Rows of a table by category or by source; report.json has all."""
@@ -40,23 +34,9 @@ def make_page(document: dict[str, Any], samples: Sequence[GroupSample]) -> str:
     str
         HTML that loads nothing and runs nothing: its policy allows its own style only.
     """
-    style = FOLDER.joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment: Any = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"bytes": words.human_bytes, "count": _count, "s": words.seconds}
-    environment.filters |= {"dec": words.decimals, "name_of": words.name_of}
-    environment.filters["percent_of"] = words.percent
-    environment.filters["bar"] = charts.bar
-    return environment.get_template("page.html.j2").render(
+    return html.render(
+        "page.html.j2",
         d=document,
-        style=Markup(style),
-        style_digest=Markup(digest),
         waterfall=waterfall(document),
         fates=fates(document),
         iou_chart=iou_chart(document),
@@ -272,7 +252,3 @@ def _unit_columns(counts: Sequence[int]) -> list[Column]:
 
 def _files(n: int) -> str:
     return "1 file" if n == 1 else f"{n:,} files"
-
-
-def _count(value: float) -> str:
-    return f"{value:,}"

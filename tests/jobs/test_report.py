@@ -60,6 +60,7 @@ def test_page_without_its_packages_is_said_and_no_failure(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.delitem(sys.modules, "pipeline.report.page", raising=False)
-    monkeypatch.delattr(report, "page", raising=False)
+    for name in ("page", "html"):
+        monkeypatch.delitem(sys.modules, f"pipeline.report.{name}", raising=False)
+        monkeypatch.delattr(report, name, raising=False)
     assert "maskpress[report]" in report.render(storage.to_uri(str(output)), run_name(1))

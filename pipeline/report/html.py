@@ -1,0 +1,54 @@
+"""Templates -> pages of one file: own style, no script, nothing that is loaded from elsewhere.
+
+Needs the packages of ``maskpress[report]``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.report import charts, words
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page.
+
+    Parameters
+    ----------
+    template : str
+        Name of a template in this folder. What it shows is escaped, but for `Markup`.
+    **values
+        What the template names; all of them must be given.
+
+    Returns
+    -------
+    str
+        HTML whose policy allows its own style and images that are in it, by a hash and as data.
+    """
+    style = FOLDER.joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment: Any = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"bytes": words.human_bytes, "count": _count, "s": words.seconds}
+    environment.filters |= {"dec": words.decimals, "name_of": words.name_of}
+    environment.filters["percent_of"] = words.percent
+    environment.filters["bar"] = charts.bar
+    page = environment.get_template(template)
+    return page.render(style=Markup(style), style_digest=Markup(digest), **values)
+
+
+def _count(value: float) -> str:
+    return f"{value:,}"
