@@ -60,7 +60,9 @@ def read_truth(uri: str, flag: str = "--report.ground_truth") -> Truth:
             f"{flag}: {uri}: expected COCO annotations with the lists images, "
             "annotations and categories"
         )
-    ids = [image.get("id") if isinstance(image, dict) else None for image in document["images"]]
+    ids: list[Any] = [
+        image.get("id") if isinstance(image, dict) else None for image in document["images"]
+    ]
     wrong = [one for one in ids if not isinstance(one, int | str) or isinstance(one, bool)]
     if wrong:
         raise ConfigError(
