@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from pipeline import publish, report, storage
 from pipeline.cli import run_job
+from pipeline.config import ReportConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,12 +29,20 @@ def main(arguments: list[str] | None = None) -> int:
         default=None,
         help="The run; default the one that is published. A run that a gate stopped has one too.",
     )
+    parser.add_argument(
+        "--images", type=str, default=None, help="As --report.images of the main job."
+    )
+    parser.add_argument(
+        "--image_names", type=str, default=None, help="As --report.image_names of the main job."
+    )
     given = parser.parse_args(arguments)
+    wanted = ReportConfig(images=given.images, image_names=given.image_names)
+    images = report.find_folder(wanted)
     output = storage.to_uri(given.output)
     run_id = given.run or next(
         entry["run_id"] for entry in publish.history(output) if entry["is_live"]
     )
-    print(report.render(output, run_id).removeprefix("file://"))
+    print(report.render(output, run_id, images).removeprefix("file://"))
     return 0
 
 

@@ -259,6 +259,26 @@ class ReportConfig:
     ground_truth: str | None = None
     """COCO annotations: AP and boundary AP on its images, of what came and of what is kept."""
 
+    images: str | None = None
+    """Directory or URI of the images: the page draws outlines over them."""
+
+    image_names: str | None = None
+    """Name of an image in there, e.g. {image_id:012d}.jpg; default file_name, then usual names."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_names is None or "{image_id" in self.image_names,
+            "report.image_names",
+            "a name with {image_id} or {image_id:012d}",
+            self.image_names,
+        )
+        _require(
+            self.image_names is None or self.images is not None,
+            "report.image_names",
+            "--report.images FOLDER beside it",
+            self.images,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:

@@ -99,6 +99,7 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
         return Outcome("already", run_id)
     truth_file = config.report.ground_truth
     truth = evaluate.read_truth(truth_file) if truth_file else None
+    images = report.find_folder(config.report)
     timer.done("inventory")
     old_plan = runs.read_plan(output, run_id) if config.run.resume else None
     plan = old_plan or look(inventory, config)
@@ -119,13 +120,14 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
         metrics = evaluate.compare(truth, plan, records, config, output) if truth else None
         timer.done("metrics")
         document = report.build(plan, records, config, timer, metrics)
-        report.write(output, document, records)
+        report.write(output, document, records, report.file_namer(images, plan, truth))
         if report.failed_gates(document):
-            report.render(output, run_id)
+            report.render(output, run_id, images)
             report.require_gates(document)
         versions = publish.publish(target, run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
-    return Outcome("published", run_id, document, versions, plan, report.render(output, run_id))
+    page = report.render(output, run_id, images)
+    return Outcome("published", run_id, document, versions, plan, page)
 
 
 def is_live(target: publish.Target, run_id: str) -> bool:

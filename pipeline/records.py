@@ -125,6 +125,8 @@ class GroupSample(msgspec.Struct):
         empty where they are too long to be kept.
     members : list of MemberSample
         The first of its members in order; `n_members` counts all of them.
+    file_name : str or None
+        Of its image, as the data name it; not to be trusted.
     """
 
     kind: str
@@ -143,6 +145,7 @@ class GroupSample(msgspec.Struct):
     counts: str
     stored_counts: str
     members: list[MemberSample] = []
+    file_name: str | None = None
 
 
 class UnitRecord(msgspec.Struct):

@@ -143,6 +143,8 @@ def _sample(
     own_members: list[MemberSample] | None,
 ) -> GroupSample:
     names = ["image_id", "category_id", "score", "height", "width", "source", "source_row"]
+    if _has_file_names(result):
+        names.append("file_name")
     facts = result.rows.table.select([*names, "counts"]).slice(row, 1).to_pylist()[0]
     merged_R = np.flatnonzero(result.grouping.leader_N == row)
     merged_R = merged_R[merged_R != row]
@@ -172,6 +174,15 @@ def _members(
         MemberSample(iou=float(iou), counts=_text(facts.pop("counts")), **facts)
         for facts, iou in zip(found, iou_R, strict=True)
     ]
+
+
+def _has_file_names(result: Deduplicated) -> bool:
+    """Return whether rows name their image's file in a column of their own."""
+    table = result.rows.table
+    if "file_name" not in table.column_names:
+        return False
+    dtype = table.schema.field("file_name").type
+    return pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
 
 
 def _text(counts: bytes) -> str:

@@ -75,19 +75,25 @@ def with_copies(rows: Sequence[model.Row], n_copies: int, shift: int = 1) -> lis
     return found
 
 
-def compact(rows: Sequence[model.Row], fraction: float = 1.0, **steps: Any) -> UnitResult:
+def compact(
+    rows: Sequence[model.Row], fraction: float = 1.0, origin: str | None = None, **steps: Any
+) -> UnitResult:
     """Return what one unit of these rows gives."""
     config = CompactConfig(inputs=("x",), output="y", **steps)
     record = UnitRecord(0, "run")
     for row in rows:
         record.sources.setdefault(row.source, SourceCounts()).read += 1
     empty = rejects_schema().empty_table()
-    return compact_unit(to_instances(rows), empty, record, config, fraction, lambda uri, rows: [])
+    return compact_unit(
+        to_instances(rows, origin), empty, record, config, fraction, lambda uri, rows: []
+    )
 
 
-def make_report(rows: Sequence[model.Row], **steps: Any) -> tuple[dict[str, Any], UnitResult]:
+def make_report(
+    rows: Sequence[model.Row], origin: str | None = None, **steps: Any
+) -> tuple[dict[str, Any], UnitResult]:
     """Return the report of a run of one unit."""
-    result = compact(rows, **steps)
+    result = compact(rows, origin=origin, **steps)
     config = CompactConfig(inputs=("x",), output="y", **steps)
     sources = sorted({row.source for row in rows})
     plan = Plan(

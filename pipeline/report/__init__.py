@@ -2,18 +2,23 @@
 
 Order of the modules: `document` sums the units' records up, `gates` holds limits
 against the sums, `files` writes and reads what lies in ``OUT/reports/<run_id>/``;
-`outline` and `charts` draw, and `page` puts report.html together.
+`names` and `images` find what lies behind a picture, `outline` and `charts` draw, `html`
+renders, and `page` puts report.html together.
 """
 
 from pipeline.report.document import REPORT_VERSION, Timer, build
 from pipeline.report.files import read, render, write
 from pipeline.report.gates import failed_gates, require_gates
+from pipeline.report.names import ImageFolder, file_namer, find_folder
 
 __all__ = [
     "REPORT_VERSION",
+    "ImageFolder",
     "Timer",
     "build",
     "failed_gates",
+    "file_namer",
+    "find_folder",
     "read",
     "render",
     "require_gates",

@@ -99,7 +99,6 @@ def build(
         "histograms": _sum_histograms(records),
         "near_miss_range": list(near_range(config.dedup.threshold)),
         "estimate": _estimate(plan, numbers, rows["read"], config),
-        "time": _time(plan, records, timer, rows["read"]),
         "plan": {
             "files": len(plan.inventory),
             "units": plan.n_units,
@@ -108,6 +107,8 @@ def build(
         },
     }
     document["gates"] = gate_rows(document, config.gate)
+    timer.done("report")
+    document["time"] = _time(plan, records, timer, rows["read"])
     return document
 
 

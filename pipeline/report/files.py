@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -10,13 +10,19 @@ import msgspec
 from pipeline import storage
 from pipeline.errors import ConfigError, StorageError
 from pipeline.records import GroupSample, UnitRecord
+from pipeline.report.names import ImageFolder
 from pipeline.samples import first_samples
 
 NO_PAGE = "report.html was not made: install the packages of maskpress[report]"
 """Said where the packages that make the page are absent; no failure."""
 
 
-def write(output: str, document: dict[str, Any], records: Sequence[UnitRecord]) -> None:
+def write(
+    output: str,
+    document: dict[str, Any],
+    records: Sequence[UnitRecord],
+    name_files: Callable[[list[GroupSample]], list[GroupSample]] = list,
+) -> None:
     """Write all but the page into the run's folder of reports.
 
     Parameters
@@ -27,8 +33,11 @@ def write(output: str, document: dict[str, Any], records: Sequence[UnitRecord]) 
         The report, see `pipeline.report.build`.
     records : sequence of UnitRecord
         Whose groups the page will show.
+    name_files : callable
+        Adds the file names of the groups' images.
     """
     samples = first_samples(sample for record in records for sample in record.samples)
+    samples = name_files(samples)
     lines = [msgspec.json.encode(line) for line in figures(document)]
     for name, data in (
         ("samples.json", msgspec.json.encode(samples)),
@@ -54,10 +63,11 @@ def read(output: str, run_id: str) -> tuple[dict[str, Any], list[GroupSample]]:
     return document, msgspec.json.decode(data, type=list[GroupSample])
 
 
-def render(output: str, run_id: str) -> str:
+def render(output: str, run_id: str, folder: ImageFolder | None = None) -> str:
     """Make report.html from report.json and samples.json; return where it is, or why not.
 
     A page that could not be made is said and is no failure: the run has published before.
+    Pictures are drawn over the images of `folder`.
 
     Raises
     ------
@@ -71,7 +81,7 @@ def render(output: str, run_id: str) -> str:
     uri = _uri(output, run_id, "report.html")
     try:
         document, samples = read(output, run_id)
-        storage.write_bytes(uri, page.make_page(document, samples).encode())
+        storage.write_bytes(uri, page.make_page(document, samples, folder).encode())
     except StorageError as error:
         return f"report.html was not made: {error.message}"
     return uri

@@ -13,13 +13,16 @@ from markupsafe import Markup
 from pipeline.records import GroupSample
 from pipeline.report import charts, html, words
 from pipeline.report.charts import Bar, Column
+from pipeline.report.names import ImageFolder
 from pipeline.report.pictures import Picture, picture
 
 MAX_ROWS = 25
 """Rows of a table by category or by source; report.json has all."""
 
 
-def make_page(document: dict[str, Any], samples: Sequence[GroupSample]) -> str:
+def make_page(
+    document: dict[str, Any], samples: Sequence[GroupSample], folder: ImageFolder | None = None
+) -> str:
     """Return report.html.
 
     Parameters
@@ -28,6 +31,8 @@ def make_page(document: dict[str, Any], samples: Sequence[GroupSample]) -> str:
         report.json.
     samples : sequence of GroupSample
         Groups to draw.
+    folder : ImageFolder, optional
+        Images to draw them over.
 
     Returns
     -------
@@ -46,7 +51,7 @@ def make_page(document: dict[str, Any], samples: Sequence[GroupSample]) -> str:
         encodings=encoding_bars(document),
         knobs=choice_bars(document),
         stages=stage_bars(document),
-        kinds=[(kind, shown) for kind in _KINDS if (shown := _pictures(samples, kind[0]))],
+        kinds=[(kind, shown) for kind in _KINDS if (shown := _pictures(samples, kind[0], folder))],
         categories=list(document["categories"].items())[:MAX_ROWS],
         sources=list(document["sources"].items())[:MAX_ROWS],
         settings=settings(document),
@@ -231,8 +236,10 @@ def settings(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _pictures(samples: Sequence[GroupSample], kind: str) -> list[Picture]:
-    return [picture(sample) for sample in samples if sample.kind == kind]
+def _pictures(
+    samples: Sequence[GroupSample], kind: str, folder: ImageFolder | None
+) -> list[Picture]:
+    return [picture(sample, folder) for sample in samples if sample.kind == kind]
 
 
 def _unit_columns(counts: Sequence[int]) -> list[Column]:

@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from pipeline.masks.batch import MaskBatch
 from pipeline.records import GroupSample
+from pipeline.report.images import Backdrop, backdrop
+from pipeline.report.names import ImageFolder
 from pipeline.report.outline import Window, read_masks, sample, svg_path, window
 from pipeline.report.words import decimals, name_of
 
@@ -23,16 +26,20 @@ class LegendRow(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A drawn group: title, facts in words, the SVG (empty where masks were too long), legend."""
+    """A drawn group: title, facts in words, the SVG (empty where masks were too long), legend.
+
+    `note` says why no image lies behind the outlines where one was asked for.
+    """
 
     title: str
     facts: str
     svg: Markup
     legend: list[LegendRow]
+    note: str = ""
 
 
-def picture(group: GroupSample) -> Picture:
-    """Return a group drawn over an empty background: the kept mask filled, members outlined."""
+def picture(group: GroupSample, folder: ImageFolder | None = None) -> Picture:
+    """Return a group: the kept mask filled, members outlined, over its image where it is there."""
     is_pair = group.kind == "near_miss"
     legend = [LegendRow("kept", "kept", _facts(group.score, group.category_id, None))]
     drawn: list[tuple[str, str]] = []
@@ -53,7 +60,13 @@ def picture(group: GroupSample) -> Picture:
     if n_more > 0 and not is_pair:
         legend.append(LegendRow("", f"and {n_more:,} more", ""))
     facts = f"row {group.source_row} of {name_of(group.source)}, {group.height} x {group.width} px"
-    return Picture(_title(group), facts, _svg(drawn, group.height, group.width), legend)
+    if not drawn:
+        return Picture(_title(group), facts, Markup(""), legend)
+    batch = read_masks([text for _, text in drawn], group.height, group.width)
+    view = window(batch, group.height, group.width)
+    behind = Backdrop("", "") if folder is None else backdrop(folder, group, view)
+    svg = _svg([kind for kind, _ in drawn], batch, view, group, behind.data)
+    return Picture(_title(group), facts, svg, legend, behind.note)
 
 
 def _title(group: GroupSample) -> str:
@@ -72,17 +85,23 @@ def _facts(score: float | None, category_id: int | None, iou: float | None) -> s
     return " · ".join(parts)
 
 
-def _svg(drawn: list[tuple[str, str]], height: int, width: int) -> Markup:
-    if not drawn:
-        return Markup("")
-    batch = read_masks([text for _, text in drawn], height, width)
-    view = window(batch, height, width)
-    paths = [
+def _svg(
+    kinds: list[str], batch: MaskBatch, view: Window, group: GroupSample, image: str
+) -> Markup:
+    parts = [
         Markup('<path class="{}" d="{}"/>').format(kind, svg_path(sample(batch, n, view)))
-        for n, (kind, _) in enumerate(drawn)
+        for n, kind in enumerate(kinds)
     ]
-    return Markup('<svg class="picture" role="img" viewBox="{}">{}</svg>').format(
-        _view_box(view), Markup("").join(paths)
+    if image:
+        width = min(view.columns, (group.width - view.x) / view.step)
+        height = min(view.rows, (group.height - view.y) / view.step)
+        behind = Markup(
+            '<image width="{:.3f}" height="{:.3f}" preserveAspectRatio="none" href="{}"/>'
+        )
+        parts.insert(0, behind.format(width, height, image))
+    kind = "picture over" if image else "picture"
+    return Markup('<svg class="{}" role="img" viewBox="{}">{}</svg>').format(
+        kind, _view_box(view), Markup("").join(parts)
     )
 
 

@@ -22,7 +22,7 @@ SURFACE = """
 --read.category_space --read.columns --read.drop --read.extras --read.format --read.id_mode
 --read.max_reject_fraction
 --read.on_invalid --read.repair --read.skip_bad_files
---report.ground_truth
+--report.ground_truth --report.image_names --report.images
 --run.backend --run.resume --run.shared_path --run.unit_bytes --run.workers
 --write.compression_level --write.row_group_rows
 """

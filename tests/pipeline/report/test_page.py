@@ -11,13 +11,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.config import DedupConfig, GateConfig
+from pipeline.records import GroupSample
 from pipeline.report import page
+from pipeline.report.images import SIDE
+from pipeline.report.names import ImageFolder
 from pipeline.report.words import human_bytes
-from pipeline.samples import first_samples
+from pipeline.samples import KINDS, PER_KIND, first_samples
+from tests import oracle
 from tests.browser import look_at
+from tests.pipeline.report.test_names import group
 from tests.scene import make_report, rectangles
 
 HOSTILE = "</script><img src=x onerror=\"console.error('run')\">"
@@ -193,3 +200,42 @@ def test_metrics_are_on_the_page() -> None:
     text = Text(page.make_page(document, result.record.samples)).text
     assert "Mask AP 0.5000 0.4321 -0.0679" in text
     assert "1,234 valid rows that came, 1,000 that are kept" in text
+
+
+def test_pictures_over_images_are_in_the_page(tmp_path: Path) -> None:
+    document, result = make_report(rectangles(), dedup=DedupConfig(threshold=0.6))
+    samples = first_samples(result.record.samples)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shown = {sample.image_id for sample in samples}
+    missing = min(shown, key=str)
+    noise = np.random.default_rng(0).integers(0, 256, (30, 32, 3)).astype(np.uint8)
+    for image_id in shown - {missing}:
+        Image.fromarray(noise).save(folder / f"{image_id:03d}.png")
+    source = ImageFolder(f"file://{folder}", "{image_id:03d}.png")
+    html = page.make_page(document, samples, source)
+    n_missing = sum(sample.image_id == missing for sample in samples)
+    assert html.count("data:image/jpeg;base64,") == len(samples) - n_missing > 0
+    assert html.count(f"no image &#39;{missing:03d}.png&#39; in the folder") == n_missing
+    (tmp_path / "page.html").write_text(html)
+    seen = look_at(f"file://{tmp_path}/page.html", tmp_path / "profile")
+    assert seen.console == []
+
+
+def test_largest_pictures_leave_the_page_small(tmp_path: Path) -> None:
+    size = SIDE * 2
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "7.png")
+    mask = np.zeros((size, size), bool)
+    mask[::2, 5:-5] = True
+    document, _ = make_report([])
+    text = oracle.encode(mask).decode()
+    one = group(height=size, width=size, counts=text, stored_counts=text)
+    samples = [
+        GroupSample(**{f: getattr(one, f) for f in one.__struct_fields__} | {"kind": kind})
+        for kind in KINDS
+        for _ in range(PER_KIND)
+    ]
+    html = page.make_page(document, samples, ImageFolder(f"file://{tmp_path}", None))
+    assert html.count("data:image/jpeg;base64,") == len(KINDS) * PER_KIND
+    assert len(html) < 3_000_000
