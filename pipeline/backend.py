@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.config import CompactConfig
 from pipeline.errors import ConfigError
-from pipeline.masks import group, merge
+from pipeline.masks import dense, group, merge
 from pipeline.masks.batch import MaskBatch
 from pipeline.masks.group import Grouping
 
@@ -49,6 +49,8 @@ class Kernels(NamedTuple):
         `pipeline.masks.group.group_masks`.
     union, vote : callable
         `pipeline.masks.merge.union` and `vote`.
+    from_bitmaps, from_roi : callable
+        `pipeline.masks.dense.from_bitmaps` and `from_roi`.
     """
 
     name: str
@@ -56,9 +58,19 @@ class Kernels(NamedTuple):
     group_masks: Callable[..., Grouping]
     union: Callable[..., MaskBatch]
     vote: Callable[..., MaskBatch]
+    from_bitmaps: Callable[..., MaskBatch]
+    from_roi: Callable[..., MaskBatch]
 
 
-NUMBA = Kernels("numba", "cpu", group.group_masks, merge.union, merge.vote)
+NUMBA = Kernels(
+    "numba",
+    "cpu",
+    group.group_masks,
+    merge.union,
+    merge.vote,
+    dense.from_bitmaps,
+    dense.from_roi,
+)
 """The compiled kernels; they need nothing that is not installed."""
 
 
@@ -118,8 +130,14 @@ def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
     choice = decide(config, has_gpu=has_gpu)
     if choice.name == "numba":
         return NUMBA
-    from pipeline.masks import torch_backend
+    from pipeline.masks import torch_backend, torch_dense
 
-    names = ("group_masks", "union", "vote")
-    bound = (functools.partial(getattr(torch_backend, n), device=choice.device) for n in names)
+    kernels = (
+        torch_backend.group_masks,
+        torch_backend.union,
+        torch_backend.vote,
+        torch_dense.from_bitmaps,
+        torch_dense.from_roi,
+    )
+    bound: list[Any] = [functools.partial(kernel, device=choice.device) for kernel in kernels]
     return Kernels(choice.name, choice.device, *bound)
