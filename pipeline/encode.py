@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -35,10 +37,28 @@ COPIED = (
 """Columns that a kept row takes over from its leader as they are."""
 
 
-def compacted_table(
+class Encoded(NamedTuple):
+    """The kept rows of a unit as they are written, and the masks that they stand for.
+
+    Attributes
+    ----------
+    table : pa.Table
+        COMPACTED.
+    counts : pa.Array
+        The mask of each group as a canonical COCO string, large_binary (M,).
+    mask_area_M : int64 (M,)
+        Its pixels.
+    """
+
+    table: pa.Table
+    counts: pa.Array
+    mask_area_M: NDArray[np.int64]
+
+
+def encode_rows(
     result: Deduplicated, config: CompactConfig, run_id: str, kernels: Kernels = NUMBA
-) -> pa.Table:
-    """Return COMPACTED: the leaders, in order, each with the mask of its group.
+) -> Encoded:
+    """Return the leaders, in order, each with the mask of its group.
 
     Parameters
     ----------
@@ -54,7 +74,8 @@ def compacted_table(
     index_M = np.flatnonzero(result.is_kept_N)
     sizes = result.rows.table.select(["height", "width"]).take(pa.array(index_M))
     counts = merged_masks(result, index_M, config, kernels)
-    return assemble(result, store_masks(counts, sizes, config.encode), run_id)
+    stored = store_masks(counts, sizes, config.encode)
+    return Encoded(assemble(result, stored, run_id), counts, stored.mask_area_M)
 
 
 def assemble(result: Deduplicated, stored: StoredMasks, run_id: str) -> pa.Table:

@@ -12,18 +12,23 @@ from numpy.typing import NDArray
 from pipeline import dedup
 from pipeline.arrow import pc
 from pipeline.columns import size_hw, to_strings
-from pipeline.config import CompactConfig, DedupConfig
+from pipeline.config import CompactConfig, DedupConfig, EncodeConfig
 from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix
-from pipeline.encode import merged_masks
-from pipeline.masks import contour, overlap, rle, rows
+from pipeline.encode import Encoded
+from pipeline.masks import overlap, rle
 from pipeline.measures import stored_lengths
 from pipeline.order import OrderedRows, take_rows
+from pipeline.stored import store_masks
 
 STEP = 0.1
 """How far the neighbouring thresholds are from the present one, and near misses at most."""
 
 NEAR_BINS = 10
 """Bins of the histogram of near misses, over [threshold - STEP, threshold)."""
+
+
+ENCODED_ROWS = 256
+"""About so many rows of the input, or rather the kept ones of them, are tried in all encodings."""
 
 
 class NearMisses(NamedTuple):
@@ -69,8 +74,50 @@ def choices(config: DedupConfig) -> dict[str, tuple[str, DedupConfig]]:
     return found
 
 
+class Share(NamedTuple):
+    """Parts that are tried: of the images, and of their kept masks for other encodings."""
+
+    images: float
+    masks: float
+
+
+class Chosen(NamedTuple):
+    """What of a unit is in the sample: by hashes, so that it does not depend on the units.
+
+    Attributes
+    ----------
+    is_in_G : bool (G,)
+        Images.
+    sampled_M, encoded_M : int64
+        Places among the kept rows: of those images, and of those tried in other encodings.
+    """
+
+    is_in_G: NDArray[np.bool_]
+    sampled_M: NDArray[np.int64]
+    encoded_M: NDArray[np.int64]
+
+
+def mask_fraction(n_rows: int, image_fraction: float) -> float:
+    """Return the share of the sampled images' masks that are tried in other encodings.
+
+    So many that about `ENCODED_ROWS` rows of the input are: a polygon costs a thousand
+    times what comparing a mask does.
+    """
+    return min(1.0, ENCODED_ROWS / max(n_rows * image_fraction, 1.0))
+
+
+def choose_rows(result: Deduplicated, share: Share) -> Chosen:
+    """Choose images by a hash of their id, and masks by a hash of their instance_id."""
+    is_in_G = sample_images(result.rows, share.images)
+    is_in_N = np.repeat(is_in_G, np.diff(result.rows.image_offsets_G1))
+    kept_M = np.flatnonzero(result.is_kept_N)
+    sampled_M = np.flatnonzero(is_in_N[kept_M])
+    hash_S = mix(~result.instance_id_N[kept_M[sampled_M]].astype(np.uint64))
+    return Chosen(is_in_G, sampled_M, sampled_M[_is_below(hash_S, share.masks)])
+
+
 def try_choices(
-    result: Deduplicated, compacted: pa.Table, config: CompactConfig, fraction: float
+    result: Deduplicated, encoded: Encoded, config: CompactConfig, chosen: Chosen
 ) -> Tried:
     """Count on sampled images what neighbouring settings and other encodings would give.
 
@@ -78,22 +125,23 @@ def try_choices(
     ----------
     result : Deduplicated
         The unit's rows and what became of them.
-    compacted : pa.Table
+    encoded : Encoded
         What is kept, in the order of the rows.
     config : CompactConfig
         The present settings.
-    fraction : float
-        Share of the images, chosen by a hash of the image_id.
+    chosen : Chosen
+        The sample.
 
     Returns
     -------
     Tried
         Numbers: ``sample_images``, ``sample_rows`` (that may be merged), ``sample_merged`` by
-        the present settings, ``sample_merged.<choice>`` by the others (see `choices`);
-        ``sample_kept`` rows and their masks' bytes, ``sample_bytes.<encoding>``. Histogram
-        ``near_miss``: pairs of kept rows by their overlap, just below the threshold.
+        the present settings, ``sample_merged.<choice>`` by the others (see `choices`),
+        ``sample_kept`` rows; ``encoded_masks`` of them and their bytes,
+        ``encoded_bytes.<encoding>``. Histogram ``near_miss``: pairs of kept rows by their
+        overlap, just below the threshold.
     """
-    is_in_G = sample_images(result.rows, fraction)
+    is_in_G = chosen.is_in_G
     index_M = np.flatnonzero(np.repeat(is_in_G, np.diff(result.rows.image_offsets_G1)))
     sample = take_images(result.rows, is_in_G)
     is_out_M = result.filter_N[index_M] > 0
@@ -102,16 +150,13 @@ def try_choices(
         "sample_images": int(is_in_G.sum()),
         "sample_rows": int((~is_out_M & ~is_crowd_M).sum()),
         "sample_merged": int((result.grouping.leader_N[index_M] != index_M).sum()),
+        "sample_kept": len(chosen.sampled_M),
     }
     own_M = np.arange(len(index_M))
     for name, (_, changed) in choices(config.dedup).items():
         leader_M = group_rows(sample, is_out_M, changed).leader_N
         numbers[f"sample_merged.{name}"] = int((leader_M != own_M).sum())
-    kept_M = index_M[result.is_kept_N[index_M]]
-    place_M = np.searchsorted(np.flatnonzero(result.is_kept_N), kept_M)
-    stored = stored_lengths(compacted.take(pa.array(place_M)))
-    numbers |= encoded_bytes(result, kept_M, config)
-    numbers[f"sample_bytes.{config.encode.encoding}"] = int(pc.sum(stored).as_py() or 0)
+    numbers |= encoded_bytes(encoded, chosen.encoded_M, config.encode)
     near = near_misses(sample, result.is_kept_N[index_M] & ~is_crowd_M, config.dedup)
     near = near._replace(i_P=index_M[near.i_P], j_P=index_M[near.j_P])
     counts = np.histogram(near.overlap_P, NEAR_BINS, near_range(config.dedup.threshold))[0]
@@ -172,24 +217,22 @@ def near_misses(
 
 
 def encoded_bytes(
-    result: Deduplicated, index_M: NDArray[np.int64], config: CompactConfig
+    encoded: Encoded, place_M: NDArray[np.int64], config: EncodeConfig
 ) -> dict[str, float]:
-    """Return what the masks of the given kept rows take in each lossless encoding.
+    """Return what the masks of some kept rows take in each encoding.
 
-    A mask whose boundary is too long for crack code counts as its COCO string there.
+    A mask that an encoding cannot hold, or not with the present floor of fidelity, counts
+    as what it would be stored as instead.
     """
-    counts = merged_masks(result, index_M, config)
-    strings = to_strings(counts)
-    sizes_M2 = size_hw(result.rows.table.select(["height", "width"]).take(pa.array(index_M)))
-    batch = rle.from_coco(strings, sizes_M2)
-    is_crack_M = contour.fits_crack(batch)
-    crack = contour.encode_crack(rows.take(batch, np.flatnonzero(is_crack_M)))
-    length_M = np.diff(strings.offsets_N1)
-    return {
-        "sample_kept": len(index_M),
-        "sample_bytes.rle": int(length_M.sum()),
-        "sample_bytes.crack": int(crack.offsets_N1[-1] + length_M[~is_crack_M].sum()),
-    }
+    index = pa.array(place_M)
+    rows = encoded.table.select(["height", "width"]).take(index)
+    counts = encoded.counts.take(index)
+    numbers: dict[str, float] = {"encoded_masks": len(place_M)}
+    for name in ("rle", "crack", "polygon"):
+        stored = store_masks(counts, rows, dataclasses.replace(config, encoding=name))
+        n_bytes = pc.sum(stored_lengths(pa.table(stored.columns))).as_py()
+        numbers[f"encoded_bytes.{name}"] = int(n_bytes or 0)
+    return numbers
 
 
 def take_images(all_rows: OrderedRows, is_in_G: NDArray[np.bool_]) -> OrderedRows:
@@ -202,5 +245,8 @@ def take_images(all_rows: OrderedRows, is_in_G: NDArray[np.bool_]) -> OrderedRow
 
 def sample_images(all_rows: OrderedRows, fraction: float) -> NDArray[np.bool_]:
     """Return which images are in the sample, bool (G,): by a hash of the image_id alone."""
-    hashed_G = mix(image_seeds(all_rows).astype(np.uint64))
-    return hashed_G <= np.uint64(min(int(fraction * 2**64), 2**64 - 1))
+    return _is_below(mix(image_seeds(all_rows).astype(np.uint64)), fraction)
+
+
+def _is_below(hash_N: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
+    return hash_N <= np.uint64(min(int(fraction * 2**64), 2**64 - 1))

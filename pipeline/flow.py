@@ -16,7 +16,7 @@ import pyarrow as pa
 import ray
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline import checks, cluster, evaluate, publish, report, runs, storage, tasks
+from pipeline import checks, cluster, evaluate, publish, report, runs, samples, storage, tasks
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig
 from pipeline.errors import CompactionError, ConfigError
@@ -153,6 +153,7 @@ def compact_units(
 ) -> list[UnitRecord]:
     """Do the units that a run of the same name has not done before; return all records, by unit."""
     records = runs.read_records(output, plan.run_id)
+    samples.gather(records)
     limit = RejectLimit(plan.n_rows, config.read)
     for record in records:
         limit.add(record)
@@ -160,6 +161,7 @@ def compact_units(
     do = execute_here if fits_here(plan, config) else execute
     for record in do(plan, config, output, done):
         records.append(record)
+        samples.gather([records[0], record])
         limit.add(record)
         progress(plan, records)
     return sorted(records, key=lambda record: record.unit)
@@ -212,7 +214,7 @@ def execute(
             rows = rows.repartition(plan.n_units, keys=["partition"])
         rows = rows.map_batches(
             tasks.CompactUnits,
-            fn_constructor_args=(context, pool.actor_gpus > 0),
+            fn_constructor_args=(context, pool.actor_gpus),
             compute=ray.data.ActorPoolStrategy(size=pool.actors),
             num_cpus=pool.actor_cpus,
             num_gpus=pool.actor_gpus,

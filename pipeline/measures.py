@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from pipeline.arrow import pc
 from pipeline.dedup import Deduplicated
+from pipeline.quality import Drifts
 from pipeline.records import CategoryCounts, UnitRecord
 from schemas.compacted import MASK_COLUMNS
 
@@ -21,7 +22,11 @@ CATEGORIES = 2000
 
 
 def measure(
-    record: UnitRecord, result: Deduplicated, compacted: pa.Table, lineage: pa.Table
+    record: UnitRecord,
+    result: Deduplicated,
+    compacted: pa.Table,
+    lineage: pa.Table,
+    drifts: Drifts,
 ) -> None:
     """Sum up a unit: bytes by fate, pairs, fidelity, histograms, and the same by category.
 
@@ -33,6 +38,8 @@ def measure(
         The unit's rows and what became of them.
     compacted, lineage : pa.Table
         What the unit writes.
+    drifts : Drifts
+        What storing the kept rows changed.
     """
     table = result.rows.table
     length_N = _lengths(table["counts"]).to_numpy().astype(np.int64)
@@ -48,15 +55,20 @@ def measure(
         "walked_pairs": result.grouping.n_walked_pairs,
         "iou_sum": float(pc.sum(lineage["iou"]).as_py() or 0.0),
         "fidelity_sum": float(pc.sum(compacted["fidelity"]).as_py() or 0.0),
+        "mask_area": int(drifts.mask_area_M.sum()),
+        "stored_area": int(pc.sum(compacted["area"]).as_py() or 0),
     }
+    boundary_S = drifts.boundary_M[~np.isnan(drifts.boundary_M)]
     size_M = compacted["n_merged"].to_numpy().astype(np.int64) + 1
     bin_M = np.minimum(np.log2(np.maximum(size_M, 1)).astype(np.int64), GROUP_BINS - 1)
     record.histograms |= {
         "merged_iou": unit_histogram(pc.drop_null(lineage["iou"])),
         "fidelity": unit_histogram(compacted["fidelity"]),
+        "boundary": unit_histogram(pa.chunked_array([boundary_S])),
         "group_size": np.bincount(bin_M, minlength=GROUP_BINS).tolist(),
     }
-    record.categories = bounded(by_category(table, compacted, lineage), CATEGORIES)
+    found = by_category(table, compacted, lineage, drifts)
+    record.categories = bounded(found, CATEGORIES)
 
 
 def unit_histogram(values: pa.ChunkedArray) -> list[int]:
@@ -72,7 +84,7 @@ def stored_lengths(compacted: pa.Table) -> pa.ChunkedArray:
 
 
 def by_category(
-    table: pa.Table, compacted: pa.Table, lineage: pa.Table
+    table: pa.Table, compacted: pa.Table, lineage: pa.Table, drifts: Drifts
 ) -> dict[str, CategoryCounts]:
     """Return what became of the rows of every category; rows without one are ``"null"``."""
     found: dict[str, CategoryCounts] = {}
@@ -102,6 +114,19 @@ def by_category(
         counts.stored_bytes[row["encoding"]] = row["bytes_sum"]
         counts.fidelity_sum += row["fidelity_sum"]
         counts.min_fidelity = min(counts.min_fidelity, row["fidelity_min"])
+    rows = compacted.select(["category_id", "area"])
+    rows = rows.append_column("mask_area", pa.array(drifts.mask_area_M))
+    rows = rows.append_column("drift", pa.array(np.abs(drifts.drift_M)))
+    is_measured = ~np.isnan(drifts.boundary_M)
+    rows = rows.append_column("boundary", pa.array(drifts.boundary_M, mask=~is_measured))
+    sums = [("area", "sum"), ("mask_area", "sum"), ("drift", "max")]
+    sums += [("boundary", how) for how in ("sum", "min", "count")]
+    for row in _grouped(rows, ["category_id"], sums):
+        counts = of(row)
+        counts.stored_area, counts.mask_area = row["area_sum"], row["mask_area_sum"]
+        counts.max_drift, counts.boundary_masks = row["drift_max"], row["boundary_count"]
+        if counts.boundary_masks:
+            counts.boundary_sum, counts.min_boundary = row["boundary_sum"], row["boundary_min"]
     return found
 
 

@@ -34,6 +34,8 @@ class DataFile(msgspec.Struct, frozen=True):
         Smallest and largest value of the columns with statistics (plain JSON values).
     null_count : dict
         Nulls of the same columns.
+    row_groups : int
+        Row groups of the file.
     """
 
     table: str
@@ -44,6 +46,7 @@ class DataFile(msgspec.Struct, frozen=True):
     minimum: dict[str, Any] = {}
     maximum: dict[str, Any] = {}
     null_count: dict[str, int] = {}
+    row_groups: int = 0
 
 
 class SourceCounts(msgspec.Struct):
@@ -77,6 +80,12 @@ class CategoryCounts(msgspec.Struct):
         Of its kept rows.
     min_fidelity : float
         Of its kept rows; 1.0 without any.
+    mask_area, stored_area : int
+        Pixels of the masks that its kept rows stand for, and of those that are stored.
+    max_drift : float
+        Largest relative change of the area of one of them, whatever its sign.
+    boundary_sum, min_boundary : float
+        Boundary IoU of its `boundary_masks` kept rows of sampled images; lowest 1.0 without any.
     """
 
     merged: int = 0
@@ -87,15 +96,36 @@ class CategoryCounts(msgspec.Struct):
     iou_sum: float = 0.0
     fidelity_sum: float = 0.0
     min_fidelity: float = 1.0
+    mask_area: int = 0
+    stored_area: int = 0
+    max_drift: float = 0.0
+    boundary_masks: int = 0
+    boundary_sum: float = 0.0
+    min_boundary: float = 1.0
 
     def add(self, other: CategoryCounts) -> None:
         """Add another unit's counts."""
-        for name in ("merged", "filtered", "input_bytes", "iou_sum", "fidelity_sum"):
+        for name in _SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for own, more in ((self.masks, other.masks), (self.stored_bytes, other.stored_bytes)):
             for encoding, count in more.items():
                 own[encoding] = own.get(encoding, 0) + count
         self.min_fidelity = min(self.min_fidelity, other.min_fidelity)
+        self.min_boundary = min(self.min_boundary, other.min_boundary)
+        self.max_drift = max(self.max_drift, other.max_drift)
+
+
+_SUMMED = (
+    "merged",
+    "filtered",
+    "input_bytes",
+    "iou_sum",
+    "fidelity_sum",
+    "mask_area",
+    "stored_area",
+    "boundary_masks",
+    "boundary_sum",
+)
 
 
 class MemberSample(msgspec.Struct):
@@ -115,11 +145,15 @@ class GroupSample(msgspec.Struct):
     Attributes
     ----------
     kind : str
-        Why it was chosen: ``largest``, ``least_certain``, ``near_miss`` or ``worst_fidelity``.
+        Why it was chosen: one of `pipeline.samples.KINDS`.
     rank : float
         Lower is chosen first; ties go to the lower instance_id.
     overlap : float or None
         Lowest overlap of a member with the leader, by the measure of ``--dedup.overlap``.
+    drift : float
+        Relative change of the area by storing it.
+    boundary_iou : float or None
+        Of what is stored with what it stands for; None where that was not measured.
     counts, stored_counts : str
         The leader's input mask, and the mask that is stored for the group, as COCO strings;
         empty where they are too long to be kept.
@@ -146,6 +180,8 @@ class GroupSample(msgspec.Struct):
     stored_counts: str
     members: list[MemberSample] = []
     file_name: str | None = None
+    drift: float = 0.0
+    boundary_iou: float | None = None
 
 
 class UnitRecord(msgspec.Struct):

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pipeline.config import CompactConfig
 from pipeline.dedup import Deduplicated, overlaps
 from pipeline.estimate import NearMisses
-from pipeline.records import GroupSample, MemberSample
+from pipeline.quality import Drifts
+from pipeline.records import GroupSample, MemberSample, UnitRecord
 from pipeline.stored import coco_counts
 
-KINDS = ("largest", "least_certain", "near_miss", "worst_fidelity")
+KINDS = ("largest", "least_certain", "near_miss", "worst_fidelity", "worst_boundary")
 """Why a group is kept, in the order in which a page shows them."""
 
 PER_KIND = 3
@@ -32,13 +33,18 @@ STRING_BYTES = 16_384
 
 
 def choose(
-    result: Deduplicated, compacted: pa.Table, near: NearMisses, config: CompactConfig
+    result: Deduplicated,
+    compacted: pa.Table,
+    near: NearMisses,
+    drifts: Drifts,
+    config: CompactConfig,
 ) -> list[GroupSample]:
     """Return the first groups of each kind.
 
     ``largest``: most merged rows. ``least_certain``: lowest overlap of a merged row with its
     leader. ``near_miss``: a pair that stayed apart by least. ``worst_fidelity``: lowest IoU of
-    what is stored with what it stands for, where that is below 1.
+    what is stored with what it stands for, where that is below 1; ``worst_boundary``: lowest
+    boundary IoU.
 
     Parameters
     ----------
@@ -48,6 +54,8 @@ def choose(
         What is kept, in the order of the rows.
     near : NearMisses
         Of the sampled images.
+    drifts : Drifts
+        What storing the kept rows changed.
     config : CompactConfig
         Says by which measure rows overlap.
 
@@ -68,6 +76,7 @@ def choose(
         ("largest", -n_merged_M, n_merged_M > 0),
         ("least_certain", lowest_M, n_merged_M > 0),
         ("worst_fidelity", fidelity_M, fidelity_M < 1),
+        ("worst_boundary", drifts.boundary_M, drifts.boundary_M < 1),
     ):
         picked += [(kind, n, float(rank_M[n])) for n in _first(rank_M, id_M, is_asked_M)]
     picked += [("near_miss", int(n), r) for n, r in zip(place_M, rank_near, strict=True)]
@@ -82,6 +91,9 @@ def choose(
         own = near_members(result, near, row) if kind == "near_miss" else None
         sample = _sample(result, row, kind, rank, _text(text_of[n]), own)
         sample.fidelity = float(fidelity_M[n])
+        sample.drift = float(drifts.drift_M[n])
+        if not np.isnan(drifts.boundary_M[n]):
+            sample.boundary_iou = float(drifts.boundary_M[n])
         if kind == "near_miss":
             sample.overlap = -rank
         elif sample.n_members:
@@ -98,6 +110,18 @@ def first_samples(found: Iterable[GroupSample]) -> list[GroupSample]:
         for kind in KINDS
         for sample in [one for one in ordered if one.kind == kind][:PER_KIND]
     ]
+
+
+def gather(records: Sequence[UnitRecord]) -> None:
+    """Leave the first groups of all with the first record, and none with the others.
+
+    So what the driver holds of them does not grow with the number of units; the records'
+    files keep theirs.
+    """
+    for record in records:
+        if record.samples and record is not records[0]:
+            records[0].samples = first_samples([*records[0].samples, *record.samples])
+            record.samples = []
 
 
 def lowest_overlap(result: Deduplicated, config: CompactConfig) -> NDArray[np.float64]:

@@ -90,6 +90,7 @@ def write_table(
     if stored != data.size:
         raise StorageError(f"{uri}: expected {data.size} bytes after writing, found {stored}")
     minimum, maximum, null_count = statistics(table)
+    n_groups = len(row_groups(table, config.write.row_group_rows))
     return DataFile(
         table=name,
         name=own_name,
@@ -99,6 +100,7 @@ def write_table(
         minimum=minimum,
         maximum=maximum,
         null_count=null_count,
+        row_groups=n_groups,
     )
 
 

@@ -31,12 +31,15 @@ class StoredMasks(NamedTuple):
         Pixels of each stored mask.
     fidelity_M : float64 (M,)
         IoU of each stored mask with the mask it stands for.
+    mask_area_M : int64 (M,)
+        Pixels of each mask that is stood for.
     """
 
     columns: dict[str, pa.Array]
     bbox_xywh_M4: NDArray[np.int32]
     area_M: NDArray[np.int64]
     fidelity_M: NDArray[np.float64]
+    mask_area_M: NDArray[np.int64]
 
 
 def store_masks(counts: pa.Array, rows: pa.Table, config: EncodeConfig) -> StoredMasks:
@@ -62,7 +65,7 @@ def store_masks(counts: pa.Array, rows: pa.Table, config: EncodeConfig) -> Store
     """
     strings, hw_M2 = to_strings(counts), size_hw(rows)
     facts = rle.inspect_coco(strings, hw_M2)
-    lossless = StoredMasks({}, facts.bbox_xywh_N4, facts.area_N, np.ones(len(counts)))
+    lossless = StoredMasks({}, facts.bbox_xywh_N4, facts.area_N, np.ones(len(counts)), facts.area_N)
     if config.encoding == "rle":
         is_rle_M = np.ones(len(counts), bool)
         return lossless._replace(columns=_columns(counts, None, None, is_rle_M, ~is_rle_M))
@@ -77,7 +80,7 @@ def store_masks(counts: pa.Array, rows: pa.Table, config: EncodeConfig) -> Store
     is_crack_M = ~is_rle_M & ~coded.is_encoded_N
     rings = CocoStrings(coded.bytes_B, coded.offsets_N1)
     columns = _columns(counts, crack, rings, is_rle_M, is_crack_M)
-    return StoredMasks(columns, coded.bbox_xywh_N4, coded.area_N, coded.fidelity_N)
+    return StoredMasks(columns, coded.bbox_xywh_N4, coded.area_N, coded.fidelity_N, facts.area_N)
 
 
 def coco_counts(table: pa.Table) -> pa.Array:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline import backend, runs, sink
 from pipeline.config import CompactConfig, ReadConfig
 from pipeline.errors import InputError, SchemaError
+from pipeline.estimate import mask_fraction
 from pipeline.plan import Plan, ReadUnit, parse_extras, partition_rows
 from pipeline.read import FileScan, SourceContext, payloads, read, scan
 from pipeline.records import SourceCounts, UnitRecord
@@ -56,6 +57,7 @@ class UnitContext(NamedTuple):
     bounds: list[int | str] | None
     n_read_units: int
     sample_fraction: float
+    mask_fraction: float
     done: frozenset[int]
 
     @classmethod
@@ -72,6 +74,7 @@ class UnitContext(NamedTuple):
             plan.bounds,
             len(plan.read_units),
             plan.sample_fraction,
+            mask_fraction(plan.n_rows, plan.sample_fraction),
             done,
         )
 
@@ -190,9 +193,10 @@ def _split(rows: pa.Table, bounds: list[int | str]) -> list[tuple[int, pa.Table]
 class CompactUnits:
     """Deduplicate and encode units of work; one instance lives in each actor."""
 
-    def __init__(self, context: UnitContext, has_gpu: bool = False) -> None:
+    def __init__(self, context: UnitContext, gpus: float = 0.0) -> None:
         self.context = context
-        self.kernels = backend.choose(context.config, has_gpu=has_gpu)
+        self.gpus = gpus
+        self.kernels = backend.choose(context.config, has_gpu=gpus > 0)
         self.plan: Plan | None = None
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -217,7 +221,11 @@ class CompactUnits:
             self.context.sample_fraction,
             self._payloads,
             self.kernels,
+            self.context.mask_fraction,
         )
+        if self.gpus:
+            busy = sum(record.stage_s[name] for name in ("dedup", "encode", "measure"))
+            record.numbers["gpu_s"] = self.gpus * busy
         return {
             "unit": record.unit,
             "compacted": to_ipc(result.compacted),

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import clean, dedup, encode, estimate, measures, samples
+from pipeline import clean, dedup, encode, estimate, measures, quality, samples
 from pipeline.arrow import pc
 from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import size_hw
 from pipeline.config import CompactConfig
+from pipeline.estimate import Share
 from pipeline.order import OrderedRows, order_rows, take_rows
 from pipeline.records import SourceCounts, UnitRecord
 from schemas.rejects import rejects_schema
@@ -41,6 +42,7 @@ def compact_unit(
     sample_fraction: float,
     payloads: Payloads,
     kernels: Kernels = NUMBA,
+    mask_fraction: float = 1.0,
 ) -> UnitResult:
     """Deduplicate and encode the rows of whole images.
 
@@ -60,6 +62,8 @@ def compact_unit(
         Fetches the original bytes of rows that are rejected here.
     kernels : Kernels
         What compares and merges masks; only the record says which it was.
+    mask_fraction : float
+        Share of those images' masks that are encoded in other ways.
 
     Returns
     -------
@@ -73,16 +77,20 @@ def compact_unit(
     result = dedup.deduplicate(rows, config, kernels)
     lineage = dedup.lineage_table(result, config.dedup, record.run_id)
     grouped = time.perf_counter()
-    compacted = encode.compacted_table(result, config, record.run_id, kernels)
+    encoded_rows = encode.encode_rows(result, config, record.run_id, kernels)
+    compacted = encoded_rows.table
     encoded = time.perf_counter()
     rejects = _named(pa.concat_tables([rejects, mismatched]), record.run_id)
     _count(record, compacted, lineage, rejects)
     record.numbers[f"backend.{kernels.name}.{kernels.device}"] = 1
-    measures.measure(record, result, compacted, lineage)
-    tried = estimate.try_choices(result, compacted, config, sample_fraction)
+    share = Share(sample_fraction, mask_fraction)
+    chosen = estimate.choose_rows(result, share)
+    drifts = quality.measure_drift(encoded_rows, chosen.sampled_M)
+    measures.measure(record, result, compacted, lineage, drifts)
+    tried = estimate.try_choices(result, encoded_rows, config, chosen)
     record.numbers |= tried.numbers
     record.histograms |= tried.histograms
-    record.samples = samples.choose(result, compacted, tried.near, config)
+    record.samples = samples.choose(result, compacted, tried.near, drifts, config)
     record.stage_s |= {
         "dedup": grouped - started,
         "encode": encoded - grouped,

@@ -76,7 +76,11 @@ def with_copies(rows: Sequence[model.Row], n_copies: int, shift: int = 1) -> lis
 
 
 def compact(
-    rows: Sequence[model.Row], fraction: float = 1.0, origin: str | None = None, **steps: Any
+    rows: Sequence[model.Row],
+    fraction: float = 1.0,
+    origin: str | None = None,
+    mask_fraction: float = 1.0,
+    **steps: Any,
 ) -> UnitResult:
     """Return what one unit of these rows gives."""
     config = CompactConfig(inputs=("x",), output="y", **steps)
@@ -85,7 +89,13 @@ def compact(
         record.sources.setdefault(row.source, SourceCounts()).read += 1
     empty = rejects_schema().empty_table()
     return compact_unit(
-        to_instances(rows, origin), empty, record, config, fraction, lambda uri, rows: []
+        to_instances(rows, origin),
+        empty,
+        record,
+        config,
+        fraction,
+        lambda uri, rows: [],
+        mask_fraction=mask_fraction,
     )
 
 

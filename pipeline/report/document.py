@@ -19,8 +19,11 @@ from pipeline.plan import Plan
 from pipeline.records import CategoryCounts, UnitRecord, total_sources
 from pipeline.report.gates import gate_rows
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 """Version of the schema of report.json; raised when a key changes its meaning."""
+
+PARQUET_FORMATS = ("parquet", "parquet_images", "compacted")
+"""Inputs that have row groups."""
 
 PACKAGES = ("maskpress", "ray", "pyarrow", "numpy", "numba", "deltalake")
 
@@ -83,6 +86,12 @@ def build(
             "input": len(plan.inventory),
             "compacted": sum(f.table == "compacted" for record in records for f in record.files),
         },
+        "row_groups": {
+            "input": input_row_groups(plan),
+            "compacted": sum(
+                f.row_groups for record in records for f in record.files if f.table == "compacted"
+            ),
+        },
         "encodings": _encodings(categories),
         "categories": {name: _category(counts) for name, counts in categories.items()},
         "pairs": {
@@ -94,6 +103,8 @@ def build(
         "metrics": metrics,
         "ap_drop": metrics["segm"]["ap_drop"] if metrics else None,
         "mean_fidelity": _ratio(numbers.get("fidelity_sum", 0.0), rows["kept"]),
+        "mean_boundary_iou": _mean_boundary(categories),
+        "area_drift": _drift(numbers.get("stored_area", 0), numbers.get("mask_area", 0)),
         "counters": _counts(numbers, "counter."),
         "backend": _counts(numbers, "backend."),
         "histograms": _sum_histograms(records),
@@ -134,7 +145,33 @@ def _category(counts: CategoryCounts) -> dict[str, Any]:
         "mean_iou": _ratio(counts.iou_sum, merged),
         "mean_fidelity": _ratio(counts.fidelity_sum, kept),
         "min_fidelity": counts.min_fidelity if kept else None,
+        "boundary_masks": counts.boundary_masks,
+        "mean_boundary_iou": _ratio(counts.boundary_sum, counts.boundary_masks),
+        "min_boundary_iou": counts.min_boundary if counts.boundary_masks else None,
+        "area_drift": _drift(counts.stored_area, counts.mask_area),
+        "max_area_drift": counts.max_drift if kept else None,
     }
+
+
+def input_row_groups(plan: Plan) -> int | None:
+    """Return the row groups of Parquet inputs that are read; None where no input is Parquet."""
+    found = {
+        (part.uri, number)
+        for unit in plan.read_units
+        for part in unit.slices
+        if part.format in PARQUET_FORMATS
+        for number in range(part.start, part.stop)
+    }
+    return len(found) or None
+
+
+def _mean_boundary(categories: dict[str, CategoryCounts]) -> float | None:
+    total = sum(counts.boundary_sum for counts in categories.values())
+    return _ratio(total, sum(counts.boundary_masks for counts in categories.values()))
+
+
+def _drift(stored_area: float, mask_area: float) -> float | None:
+    return (stored_area - mask_area) / mask_area if mask_area else None
 
 
 def _encodings(categories: dict[str, CategoryCounts]) -> dict[str, dict[str, int]]:
@@ -161,26 +198,21 @@ def _estimate(
 ) -> dict[str, Any]:
     """Return what neighbouring choices and other encodings would give, by the sampled images."""
     sampled, merged = int(numbers.get("sample_rows", 0)), int(numbers.get("sample_merged", 0))
-    kept = int(numbers.get("sample_kept", 0))
     tried: dict[str, Any] = {}
     for name, (flag, _) in choices(config.dedup).items():
         count = int(numbers.get(f"sample_merged.{name}", 0))
         more = round((count - merged) / sampled * n_rows) if sampled else 0
         tried[name] = {"flag": flag, "merged": count, "more_rows_merged": more}
-    encodings = {
-        name.removeprefix("sample_bytes."): int(size)
-        for name, size in sorted(numbers.items())
-        if name.startswith("sample_bytes.")
-    }
     return {
         "is_estimate": plan.sample_fraction < 1,
         "sample_fraction": plan.sample_fraction,
         "sample_images": int(numbers.get("sample_images", 0)),
         "sample_rows": sampled,
-        "sample_kept": kept,
+        "sample_kept": int(numbers.get("sample_kept", 0)),
         "merged": merged,
         "choices": tried,
-        "encoded_bytes": encodings,
+        "encoded_masks": int(numbers.get("encoded_masks", 0)),
+        "encoded_bytes": _counts(numbers, "encoded_bytes."),
     }
 
 
@@ -188,6 +220,7 @@ def _time(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
     wall_s = sum(timer.stage_s.values())
     execute_s = timer.stage_s.get("execute", 0.0)
     worker_s = _sum([record.stage_s for record in records])
+    gpu_s = sum(record.numbers.get("gpu_s", 0.0) for record in records)
     return {
         "wall_s": round(wall_s, 3),
         "driver_stage_s": dict(timer.stage_s),
@@ -200,7 +233,16 @@ def _time(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
             name: round(plan.input_bytes / value, 1) for name, value in worker_s.items() if value
         },
         "core_hours": round(sum(worker_s.values()) / 3600, 6),
+        "gpu_hours": round(gpu_s / 3600, 6),
+        "report_share": _report_share(worker_s, timer),
     }
+
+
+def _report_share(worker_s: dict[str, float], timer: Timer) -> float | None:
+    """Return what the report costs of all seconds that were worked, driver's part included."""
+    own = worker_s.get("measure", 0.0) + timer.stage_s.get("report", 0.0)
+    whole = sum(worker_s.values()) + timer.stage_s.get("report", 0.0)
+    return round(own / whole, 4) if whole else None
 
 
 def _versions() -> dict[str, Any]:

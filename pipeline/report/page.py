@@ -47,10 +47,13 @@ def make_page(
         iou_chart=iou_chart(document),
         near_chart=near_chart(document),
         group_chart=group_chart(document),
-        fidelity_chart=fidelity_chart(document),
+        fidelity_chart=lossy_chart(document, "fidelity", "mean_fidelity"),
+        boundary_chart=lossy_chart(document, "boundary", "mean_boundary_iou"),
         encodings=encoding_bars(document),
         knobs=choice_bars(document),
         stages=stage_bars(document),
+        stage_rows=stage_rows(document),
+        category_aps=category_aps(document),
         kinds=[(kind, shown) for kind in _KINDS if (shown := _pictures(samples, kind[0], folder))],
         categories=list(document["categories"].items())[:MAX_ROWS],
         sources=list(document["sources"].items())[:MAX_ROWS],
@@ -76,6 +79,12 @@ _KINDS = (
         "Worst fidelity",
         "The stored masks that differ most from what they stand for.",
     ),
+    (
+        "worst_boundary",
+        "Worst boundaries",
+        "The stored masks whose outlines differ most from what they stand for "
+        "(on the sampled images).",
+    ),
 )
 
 
@@ -86,13 +95,13 @@ def waterfall(document: dict[str, Any]) -> list[Bar]:
     kept = masks - sizes["filtered_masks"] - sizes["merged_masks"]
     after = sizes["output_files"].get("compacted", 0)
     levels = (
-        ("Input files", sizes["input_files"], "total", _files(document["files"]["input"])),
+        ("Input files", sizes["input_files"], "total", _files(document, "input")),
         ("Masks as COCO strings", masks, "step", "text, boxes and other fields left behind"),
         ("Filters", masks - sizes["filtered_masks"], "step", "masks of filtered rows"),
         ("Dedup", kept, "step", "masks of merged rows"),
         ("Merging and encoding", stored, "step", "what is kept, as it is encoded"),
         ("Parquet", after, "step", "compressed, with all other columns"),
-        ("Table compacted", after, "total", _files(document["files"]["compacted"])),
+        ("Table compacted", after, "total", _files(document, "compacted")),
     )
     most = max(level for _, level, _, _ in levels) or 1
     bars: list[Bar] = []
@@ -168,10 +177,10 @@ def group_chart(document: dict[str, Any]) -> Markup:
     return charts.histogram(columns)
 
 
-def fidelity_chart(document: dict[str, Any]) -> Markup | None:
-    """Return the histogram of fidelity from 0.9 up; None where everything is lossless."""
-    counts = document["histograms"].get("fidelity", [0] * 100)
-    if document["mean_fidelity"] in (None, 1.0):
+def lossy_chart(document: dict[str, Any], name: str, mean: str) -> Markup | None:
+    """Return a histogram of likeness from 0.9 up; None where everything is lossless."""
+    counts = document["histograms"].get(name, [0] * 100)
+    if document[mean] in (None, 1.0):
         return None
     shown = [sum(counts[:90]), *counts[90:]]
     labels = ["< .90", *(f".{n}" for n in range(90, 100))]
@@ -185,7 +194,7 @@ def fidelity_chart(document: dict[str, Any]) -> Markup | None:
 def encoding_bars(document: dict[str, Any]) -> list[Bar]:
     """Return the bytes per mask that each encoding gives on the sampled images."""
     estimate = document["estimate"]
-    sizes, kept = estimate["encoded_bytes"], estimate["sample_kept"]
+    sizes, kept = estimate["encoded_bytes"], estimate["encoded_masks"]
     most = max(sizes.values(), default=0) or 1
     present = document["config"]["encode"]["encoding"]
     return [
@@ -242,6 +251,26 @@ def _pictures(
     return [picture(sample, folder) for sample in samples if sample.kind == kind]
 
 
+def stage_rows(document: dict[str, Any]) -> list[tuple[str, float, float | None, float | None]]:
+    """Return seconds, masks/s and input bytes/s of every stage of the workers."""
+    times = document["time"]
+    return [
+        (
+            name,
+            value,
+            times["worker_masks_per_s"].get(name),
+            times["worker_input_bytes_per_s"].get(name),
+        )
+        for name, value in times["worker_stage_s"].items()
+    ]
+
+
+def category_aps(document: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return mask AP before and after by category; empty without a ground truth."""
+    found = document["metrics"]["categories"] if document["metrics"] else {}
+    return {name: kinds["segm"] for name, kinds in found.items() if "segm" in kinds}
+
+
 def _unit_columns(counts: Sequence[int]) -> list[Column]:
     step = 1 / len(counts)
     every = max(1, len(counts) // 5)
@@ -257,5 +286,9 @@ def _unit_columns(counts: Sequence[int]) -> list[Column]:
     return columns
 
 
-def _files(n: int) -> str:
-    return "1 file" if n == 1 else f"{n:,} files"
+def _files(document: dict[str, Any], where: str) -> str:
+    n, groups = document["files"][where], document["row_groups"][where]
+    text = "1 file" if n == 1 else f"{n:,} files"
+    if groups is None:
+        return text
+    return f"{text}, {groups:,} row group{'' if groups == 1 else 's'}"

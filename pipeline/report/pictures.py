@@ -11,7 +11,7 @@ from pipeline.records import GroupSample
 from pipeline.report.images import Backdrop, backdrop
 from pipeline.report.names import ImageFolder
 from pipeline.report.outline import Window, read_masks, sample, svg_path, window
-from pipeline.report.words import decimals, name_of
+from pipeline.report.words import decimals, name_of, signed_percent
 
 COLOURS = 8
 """Classes ``c0`` to ``c7`` of members' outlines."""
@@ -60,6 +60,10 @@ def picture(group: GroupSample, folder: ImageFolder | None = None) -> Picture:
     if n_more > 0 and not is_pair:
         legend.append(LegendRow("", f"and {n_more:,} more", ""))
     facts = f"row {group.source_row} of {name_of(group.source)}, {group.height} x {group.width} px"
+    if group.fidelity < 1:
+        facts += f", stored with IoU {group.fidelity:.4f}, area {signed_percent(group.drift)}"
+        if group.boundary_iou is not None:
+            facts += f", boundary IoU {group.boundary_iou:.4f}"
     if not drawn:
         return Picture(_title(group), facts, Markup(""), legend)
     batch = read_masks([text for _, text in drawn], group.height, group.width)
@@ -75,6 +79,8 @@ def _title(group: GroupSample) -> str:
         return f"{image}: {group.n_members:,} merged into one"
     if group.kind == "worst_fidelity":
         return f"{image}: fidelity {decimals(group.fidelity, 4)}"
+    if group.kind == "worst_boundary":
+        return f"{image}: boundary IoU {decimals(group.boundary_iou, 4)}"
     return f"{image}: overlap {decimals(group.overlap, 4)}"
 
 

@@ -23,6 +23,13 @@ def percent(part: float, whole: float) -> str:
     return f"{share:.2f} %" if 0 < abs(share) < 1 else f"{share:.1f} %"
 
 
+def signed_percent(value: float | None, sign: str = "") -> str:
+    """Return a relative change: +0.123 %; a dash for none; `sign` replaces its own."""
+    if value is None:
+        return DASH
+    return f"{sign}{100 * abs(value):.3f} %" if sign else f"{100 * value:+.3f} %"
+
+
 def decimals(value: float | None, digits: int = 3) -> str:
     """Return a number with fixed decimals; a dash for none."""
     return DASH if value is None else f"{value:.{digits}f}"

@@ -255,6 +255,7 @@ def _table_bytes(
         masks.bbox_xywh_M4[place_M],
         masks.area_M[place_M],
         masks.fidelity_M[place_M],
+        masks.mask_area_M[place_M],
     )
     table = encode.assemble(way.result, own, RUN_ID)
     changed = dataclasses.replace(config, dedup=way.dedup, encode=form)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import estimate, measures
+from pipeline import estimate, measures, samples
 from pipeline.config import CompactConfig, DedupConfig, EncodeConfig, FilterConfig
 from pipeline.records import CategoryCounts
 from pipeline.unit import UnitResult
@@ -147,12 +147,12 @@ def test_neighbouring_choices_merge_as_they_say(
     for name, (_, dedup) in estimate.choices(config.dedup).items():
         other = compact(rows, dedup=dedup, filter=config.filter)
         assert numbers[f"sample_merged.{name}"] == other.record.numbers["sample_merged"]
-    for encoding in ("rle", "crack"):
+    for encoding in ("rle", "crack", "polygon"):
         other = compact(
             rows, dedup=config.dedup, filter=config.filter, encode=EncodeConfig(encoding=encoding)
         )
         stored = other.record.numbers["stored_mask_bytes"]
-        assert numbers[f"sample_bytes.{encoding}"] == stored
+        assert numbers[f"encoded_bytes.{encoding}"] == stored
 
 
 def test_samples_are_the_first_of_the_tables(
@@ -187,3 +187,27 @@ def test_no_rows() -> None:
     assert result.record.samples == []
     assert result.record.categories == {}
     assert isinstance(result.compacted, pa.Table)
+
+
+def test_masks_tried_in_other_encodings_are_few_and_do_not_depend_on_the_units() -> None:
+    rows = rectangles(40)
+    whole = compact(rows, mask_fraction=0.3).record.numbers
+    parts = [
+        compact([r for r in rows if r.image_id % 2 == n], mask_fraction=0.3).record.numbers
+        for n in (0, 1)
+    ]
+    for name in ("encoded_masks", "encoded_bytes.polygon", "encoded_bytes.rle"):
+        assert whole[name] == parts[0][name] + parts[1][name]
+    assert 0.15 < whole["encoded_masks"] / whole["sample_kept"] < 0.45
+    assert estimate.mask_fraction(1_000_000, 0.02) == pytest.approx(256 / 20_000)
+    assert estimate.mask_fraction(0, 0.02) == 1.0
+
+
+def test_the_driver_holds_few_groups_whatever_the_number_of_units() -> None:
+    rows = rectangles(12)
+    records = [compact([r for r in rows if r.image_id == n]).record for n in range(12)]
+    expected = samples.first_samples(s for record in records for s in record.samples)
+    for n in range(12):
+        samples.gather([records[0], records[n]])
+    assert samples.first_samples(records[0].samples) == records[0].samples == expected
+    assert not any(record.samples for record in records[1:])

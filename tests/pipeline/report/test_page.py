@@ -88,7 +88,7 @@ def test_page_says_what_the_report_says() -> None:
         assert f"{choice['merged']:,} merged" in text
     for name, size in d["estimate"]["encoded_bytes"].items():
         assert name in text
-        assert f"{size / d['estimate']['sample_kept']:.1f} B per mask" in text
+        assert f"{size / d['estimate']['encoded_masks']:.1f} B per mask" in text
     for name, row in d["categories"].items():
         mean = "\N{EN DASH}" if row["mean_iou"] is None else f"{row['mean_iou']:.3f}"
         line = f"{name} {row['kept']:,} {row['merged']:,} {row['filtered']:,} {mean}"
