@@ -99,6 +99,14 @@ def pool_size(config: CompactConfig) -> PoolSize:
     return PoolSize(actors, actor_cpus, task_cpus, min(1.0, gpus / actors) if is_on_gpu else 0.0)
 
 
+def detector_gpus(config: CompactConfig, workers: int) -> float:
+    """Return the GPUs of each of so many detectors: their share of all, half of it with cuda."""
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    if config.device == "cpu" or not gpus:
+        return 0.0
+    return min(1.0, gpus / workers) * (0.5 if config.device == "cuda" else 1.0)
+
+
 def _require_shared_output(config: CompactConfig) -> None:
     n_nodes = sum(node["Alive"] for node in ray.nodes())
     is_local = storage.is_local(storage.to_uri(config.output))

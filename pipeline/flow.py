@@ -33,7 +33,7 @@ HERE_BYTES = 16 << 20
 
 _WHOLE: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
 _TASK: dict[str, Any] = {**_WHOLE, "max_retries": 3}
-_ACTOR: dict[str, Any] = {**_WHOLE, "max_task_retries": 3}
+ACTOR: dict[str, Any] = {**_WHOLE, "max_task_retries": 3}
 """Whole blocks, and finite retries: Ray's default is to retry for ever."""
 
 _KEEP_WORKERS = {
@@ -173,8 +173,13 @@ def fits_here(plan: Plan, config: CompactConfig) -> bool:
     Never where a Ray is there already or is named, nor where workers or a device are asked for.
     """
     is_small = plan.n_units == 1 and plan.bounds is None and plan.input_bytes <= HERE_BYTES
+    return is_small and may_run_here(config)
+
+
+def may_run_here(config: CompactConfig) -> bool:
+    """Return whether nothing asks for Ray: none is there or named, nor workers or a device."""
     is_free = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
-    return is_small and is_free and config.run.workers is None and config.device != "cuda"
+    return is_free and config.run.workers is None and config.device != "cuda"
 
 
 def execute_here(
@@ -182,9 +187,19 @@ def execute_here(
 ) -> Iterator[UnitRecord]:
     """Do the units of work in this process, through the same steps as `execute`."""
     context = tasks.UnitContext.of(plan, config, output, done)
+    units = [pa.table({"task": [task]}) for task in tasks.read_tasks(plan, done)]
+    yield from compact_here(units, context, lambda unit: tasks.read_units(unit, context))
+
+
+def compact_here(
+    units: Sequence[pa.Table],
+    context: tasks.UnitContext,
+    read: Callable[[pa.Table], Iterator[pa.Table]],
+) -> Iterator[UnitRecord]:
+    """Do units of work in this process; `read` gives messages of rows for a unit."""
     compact = tasks.CompactUnits(context)
-    for task in tasks.read_tasks(plan, done):
-        for rows in tasks.read_units(pa.table({"task": [task]}), context):
+    for task in units:
+        for rows in read(task):
             for unit in compact(rows):
                 for written in tasks.write_units(unit, context):
                     yield msgspec.json.decode(written["notes"][0].as_py(), type=UnitRecord)
@@ -203,22 +218,36 @@ def execute(
     units = [pa.table({"task": [task]}) for task in tasks.read_tasks(plan, done)]
     if not units:
         return
-    rows: Any = ray.data.from_arrow(units)
-    with warnings.catch_warnings():
-        # Finite retries have no other door yet: Ray means to close this one in 2.64.
-        warnings.simplefilter("ignore", RayDeprecationWarning)
+
+    def read(rows: Any) -> Any:
         rows = rows.map_batches(
             tasks.read_units, fn_args=(context,), num_cpus=pool.task_cpus, **_TASK
         )
         if plan.bounds is not None:
             rows = rows.repartition(plan.n_units, keys=["partition"])
+        return rows
+
+    yield from compact_rows(units, context, pool, read)
+
+
+def compact_rows(
+    units: Sequence[pa.Table],
+    context: tasks.UnitContext,
+    pool: cluster.PoolSize,
+    read: Callable[[Any], Any],
+) -> Iterator[UnitRecord]:
+    """Do units of work on Ray Data; `read` puts its own steps between units and their rows."""
+    with warnings.catch_warnings():
+        # Finite retries have no other door yet: Ray means to close this one in 2.64.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        rows = read(ray.data.from_arrow(list(units)))
         rows = rows.map_batches(
             tasks.CompactUnits,
             fn_constructor_args=(context, pool.actor_gpus),
             compute=ray.data.ActorPoolStrategy(size=pool.actors),
             num_cpus=pool.actor_cpus,
             num_gpus=pool.actor_gpus,
-            **_ACTOR,
+            **ACTOR,
         )
         rows = rows.map_batches(
             tasks.write_units, fn_args=(context,), num_cpus=pool.task_cpus, **_TASK

@@ -249,13 +249,17 @@ def require_exclusive_create(uri: str) -> None:
     )
 
 
-def list_inputs(inputs: Iterable[str]) -> list[InputFile]:
+def list_inputs(
+    inputs: Iterable[str], suffixes: tuple[str, ...] = READABLE_SUFFIXES
+) -> list[InputFile]:
     """Return the inventory: every input file once, sorted by URI.
 
     Parameters
     ----------
     inputs : iterable of str
         Files, directories (all readable files below, hidden ones left out), globs.
+    suffixes : tuple of str
+        Endings by which the files of a directory are readable.
 
     Raises
     ------
@@ -263,7 +267,7 @@ def list_inputs(inputs: Iterable[str]) -> list[InputFile]:
         If an input is missing, a glob matches nothing, a directory holds no
         readable file, or a file is empty.
     """
-    uris = sorted({uri for text in inputs for uri in _expand(text)})
+    uris = sorted({uri for text in inputs for uri in _expand(text, suffixes)})
     with ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(inspect_file, uris))
 
@@ -300,7 +304,7 @@ def _describe_change(file: InputFile) -> str:
     return f"{file.uri} was changed ({file.file_bytes} bytes before, {now.file_bytes} now)"
 
 
-def _expand(text: str) -> list[str]:
+def _expand(text: str, suffixes: tuple[str, ...]) -> list[str]:
     uri = to_uri(text)
     fs, path = file_system(uri)
     prefix = uri.partition("://")[0] + "://"
@@ -308,10 +312,10 @@ def _expand(text: str) -> list[str]:
         return [uri]
     if _guard(uri, "look for", lambda: fs.isdir(path)):
         found = _guard(uri, "list", lambda: fs.find(path))
-        readable = [name for name in found if _is_readable(name, path)]
+        readable = [name for name in found if _is_readable(name, path, suffixes)]
         if not readable:
             raise InputError(
-                f"{uri}: expected files ending in {', '.join(READABLE_SUFFIXES)}, "
+                f"{uri}: expected files ending in {', '.join(suffixes)}, "
                 f"found {len(found)} other files; name a file outright to read it whatever its name"
             )
         return [prefix + name for name in readable]
@@ -323,9 +327,9 @@ def _expand(text: str) -> list[str]:
     raise InputError(f"{uri}: no such file or directory; check the path (it was given as {text!r})")
 
 
-def _is_readable(name: str, root: str) -> bool:
+def _is_readable(name: str, root: str, suffixes: tuple[str, ...]) -> bool:
     parts = name[len(root) :].strip("/").split("/")
-    return name.endswith(READABLE_SUFFIXES) and not any(part[:1] in "._" for part in parts)
+    return name.endswith(suffixes) and not any(part[:1] in "._" for part in parts)
 
 
 def _hash(path: str) -> str:
