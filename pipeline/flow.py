@@ -96,6 +96,8 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     target = publish.inspect_target(output, [*given, *(file.uri for file in inventory)])
     run_id = name_run(inventory, config)
     if is_live(target, run_id):
+        if not config.dry_run:
+            report.render_missing(output, run_id, config.report)
         return Outcome("already", run_id)
     truth_file = config.report.ground_truth
     truth = evaluate.read_truth(truth_file) if truth_file else None

@@ -183,7 +183,7 @@ def _split(rows: pa.Table, bounds: list[int | str]) -> list[tuple[int, pa.Table]
     order_N = np.argsort(partition_N, kind="stable")
     rows = rows.take(pa.array(order_N))
     present, starts = np.unique(partition_N[order_N], return_index=True)
-    stops = np.append(starts[1:], len(rows))
+    stops = np.append(starts, len(rows))[1:]  # none where there is no row
     return [
         (int(partition), rows.slice(start, stop - start))
         for partition, start, stop in zip(present, starts, stops, strict=True)

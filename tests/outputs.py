@@ -6,7 +6,7 @@ The tasks are plain generators over Arrow tables, so a small output takes as lon
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -48,20 +48,29 @@ def execute(
     alter: Callable[[Tables], Tables] | None = None,
 ) -> list[UnitRecord]:
     """Read, compact and write all units of a plan; return their records, by unit."""
-    nothing_done: frozenset[int] = frozenset()
-    context = tasks.UnitContext.of(plan, config, output, nothing_done)
+    records = list(execute_rest(plan, config, output, frozenset(), alter))
+    return sorted(records, key=lambda record: record.unit)
+
+
+def execute_rest(
+    plan: Plan,
+    config: CompactConfig,
+    output: str,
+    done: frozenset[int],
+    alter: Callable[[Tables], Tables] | None = None,
+) -> Iterator[UnitRecord]:
+    """Read, compact and write the units that are not done; yield each record when it is written."""
+    context = tasks.UnitContext.of(plan, config, output, done)
     messages = [
         message
-        for task in tasks.read_tasks(plan, nothing_done)
+        for task in tasks.read_tasks(plan, done)
         for message in tasks.read_units(pa.table({"task": [task]}), context)
     ]
-    records: list[UnitRecord] = []
     for unit in tasks.CompactUnits(context)(pa.concat_tables(messages)) if messages else []:
         altered = unit if alter is None else _alter(unit, alter)
         for written in tasks.write_units(altered, context):
             notes: Any = written["notes"][0].as_py()
-            records.append(msgspec.json.decode(notes, type=UnitRecord))
-    return sorted(records, key=lambda record: record.unit)
+            yield msgspec.json.decode(notes, type=UnitRecord)
 
 
 def _alter(unit: pa.Table, alter: Callable[[Tables], Tables]) -> pa.Table:

@@ -7,7 +7,7 @@ renders, and `page` puts report.html together.
 """
 
 from pipeline.report.document import REPORT_VERSION, Timer, build
-from pipeline.report.files import read, render, write
+from pipeline.report.files import read, render, render_missing, write
 from pipeline.report.gates import failed_gates, require_gates
 from pipeline.report.names import ImageFolder, file_namer, find_folder
 
@@ -21,6 +21,7 @@ __all__ = [
     "find_folder",
     "read",
     "render",
+    "render_missing",
     "require_gates",
     "write",
 ]

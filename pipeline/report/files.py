@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from pipeline import storage
+from pipeline.config import ReportConfig
 from pipeline.errors import ConfigError, StorageError
 from pipeline.records import GroupSample, UnitRecord
-from pipeline.report.names import ImageFolder
+from pipeline.report.names import ImageFolder, find_folder
 from pipeline.samples import first_samples
 
 NO_PAGE = "report.html was not made: install the packages of maskpress[report]"
@@ -85,6 +86,13 @@ def render(output: str, run_id: str, folder: ImageFolder | None = None) -> str:
     except StorageError as error:
         return f"report.html was not made: {error.message}"
     return uri
+
+
+def render_missing(output: str, run_id: str, config: ReportConfig) -> None:
+    """Make the page that a run left out which died between its commit and its report.html."""
+    has_data = storage.exists(_uri(output, run_id, "report.json"))
+    if has_data and not storage.exists(_uri(output, run_id, "report.html")):
+        render(output, run_id, find_folder(config))
 
 
 def figures(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
