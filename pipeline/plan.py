@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
 from pipeline.errors import SchemaError
+from pipeline.read.category_space import check_category_spaces
 from pipeline.read.slices import FileScan, Slice, SourceContext
 from pipeline.storage import InputFile
 
@@ -133,8 +134,10 @@ def make_plan(
     Raises
     ------
     SchemaError
-        If files disagree on the type of image_id or of an extra column.
+        If files disagree on the type of image_id or of an extra column, or on what their
+        category ids mean.
     """
+    check_category_spaces(inventory, scans)
     id_type = choose_id_type(inventory, scans, config.read.id_mode)
     slices = [part for scan in scans for part in scan.slices if part.n_rows]
     groups = _disjoint_groups(slices, config.run.unit_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -114,6 +115,13 @@ def test_extra_columns_unite_and_contradictions_are_refused() -> None:
     other = [same[0], scanned(slices[1], [2], extras(pa.int64()))]
     with pytest.raises(SchemaError, match=r"'depth'.*double in a and int64 in b"):
         make_plan([file("a"), file("b")], other, config())
+
+
+def test_two_kinds_of_category_ids_are_refused_by_name() -> None:
+    own = scanned([part("a", 0, 1, 1)], [1])
+    other = msgspec.structs.replace(scanned([part("b", 0, 2, 2)], [2]), category_space="contiguous")
+    with pytest.raises(SchemaError, match=r"ids in b and dataset ids in a.*category_space"):
+        make_plan([file("a"), file("b")], [own, other], config())
 
 
 def test_run_id_names_content_and_settings_only() -> None:
