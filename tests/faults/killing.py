@@ -37,9 +37,10 @@ def main(reference: str, kind: str, start: str, step: str) -> int:
         seen = tracer.run_and_kill(lambda: small.run(config), str(output), number)
         text = in_child(lambda: survival.check(undisturbed, output, is_second))
         if text:
-            print(f"killed before change {number} of {len(changes)}, {seen[-1:]}\n{text}")
+            say = f"killed before change {number} of {len(changes)}, {seen[-1:]}"
+            sys.stdout.write(f"{say}\n{text}")
             return 1
-    print(f"{len(range(int(start), len(changes), int(step)))} of {len(changes)} changes")
+    sys.stdout.write(f"{len(range(int(start), len(changes), int(step)))} of {len(changes)}\n")
     return 0
 
 
