@@ -155,9 +155,7 @@ def compare_union(
         return {"name": peer.name, "absent": True}
     unite = union_strings(peer.module)
     _, theirs = unite(images, THRESHOLD)
-    strings = CocoStrings(workload.bytes_B, workload.offsets_N1)
-    leader_N = job().leader_N
-    merged = ours.merged_strings(strings, workload.size_hw_N2, leader_N, is_vote=False)
+    merged = ours.union_strings(workload, THRESHOLD)
     equal = merged.bytes_B.tobytes() == b"".join(theirs)
     pair = measure.paired(job, {"": lambda: unite(images, THRESHOLD)}, repeat)[""]
     return {

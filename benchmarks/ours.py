@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.peers import image_offsets
 from benchmarks.workload import Workload
-from pipeline.masks import merge, rle
+from pipeline.masks import rle
 from pipeline.masks.batch import CocoStrings
 from pipeline.masks.group import Grouping, group_masks
+from pipeline.masks.group_merge import Merged, group_and_merge
 
 
 @dataclass(frozen=True)
@@ -63,39 +63,29 @@ def input_bytes(workload: Workload) -> int:
 def job(workload: Workload, policy: Policy, threshold: float) -> Callable[[], Grouping]:
     """Return the call that is timed."""
     given = arguments(workload, per_category=policy.per_category)
-    strings, sizes_N2 = given[0], given[1]
+    options = {"threshold": threshold, "overlap": policy.overlap, "group": policy.group}
+    fraction = 0.5 if policy.merge == "vote" else 0.0
 
     def run() -> Grouping:
-        grouping = group_masks(
-            *given, threshold=threshold, overlap=policy.overlap, group=policy.group
-        )
-        if policy.merge != "best":
-            merged_strings(strings, sizes_N2, grouping.leader_N, is_vote=policy.merge == "vote")
+        if policy.merge == "best":
+            return group_masks(*given, **options)
+        grouping, merged = group_and_merge(*given, **options, vote_fraction=fraction)
+        kept_strings(given[0], grouping, merged)
         return grouping
 
     return run
 
 
-def merged_strings(
-    strings: CocoStrings,
-    size_hw_N2: NDArray[np.int32],
-    leader_N: NDArray[np.int64],
-    *,
-    is_vote: bool,
-) -> CocoStrings:
-    """Return the COCO strings of all kept rows: a group's union, or its half's vote."""
-    n_rows = len(leader_N)
-    members_N = np.bincount(leader_N, minlength=n_rows)
-    kept_K = np.flatnonzero(members_N)
-    leader_G = np.flatnonzero(members_N > 1)
-    member_M = np.flatnonzero(members_N[leader_N] > 1)
-    member_M = member_M[np.argsort(leader_N[member_M], kind="stable")]
-    sizes_G = members_N[leader_G]
-    group_offsets_G1 = np.concatenate([[0], np.cumsum(sizes_G)])
-    batch = rle.from_coco(rle.take_strings(strings, member_M), size_hw_N2[member_M])
-    every_M = np.arange(len(member_M))
-    votes_G = (sizes_G + 1) // 2 if is_vote else np.ones(len(sizes_G), np.int64)
-    merged = rle.to_coco(merge.vote(batch, group_offsets_G1, every_M, votes_G))
+def union_strings(workload: Workload, threshold: float) -> CocoStrings:
+    """Return the COCO strings of all kept rows, each group's the union."""
+    given = arguments(workload)
+    return kept_strings(given[0], *group_and_merge(*given, threshold=threshold))
+
+
+def kept_strings(strings: CocoStrings, grouping: Grouping, merged: Merged) -> CocoStrings:
+    """Return the COCO strings of all kept rows: those of their groups, or their own."""
+    n_rows = len(grouping.leader_N)
     choice_N = np.arange(n_rows)
-    choice_N[leader_G] = n_rows + np.arange(len(leader_G))
-    return rle.take_strings(rle.concat_strings([strings, merged]), choice_N[kept_K])
+    choice_N[merged.leader_K] = n_rows + np.arange(len(merged.leader_K))
+    kept_K = np.flatnonzero(grouping.leader_N == np.arange(n_rows))
+    return rle.take_strings(rle.concat_strings([strings, merged.strings]), choice_N[kept_K])

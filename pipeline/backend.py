@@ -11,11 +11,15 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.config import CompactConfig
 from pipeline.errors import ConfigError
-from pipeline.masks import dense, group, merge
-from pipeline.masks.batch import MaskBatch
+from pipeline.masks import dense, group, group_merge
+from pipeline.masks.batch import CocoStrings, MaskBatch
 from pipeline.masks.group import Grouping
+from pipeline.masks.group_merge import Merged
 
 INSTALL = "pip install 'maskpress[gpu]'"
 
@@ -47,8 +51,8 @@ class Kernels(NamedTuple):
         As in `Choice`.
     group_masks : callable
         `pipeline.masks.group.group_masks`.
-    union, vote : callable
-        `pipeline.masks.merge.union` and `vote`.
+    group_and_merge : callable
+        `pipeline.masks.group_merge.group_and_merge`.
     from_bitmaps, from_roi : callable
         `pipeline.masks.dense.from_bitmaps` and `from_roi`.
     """
@@ -56,8 +60,7 @@ class Kernels(NamedTuple):
     name: str
     device: str
     group_masks: Callable[..., Grouping]
-    union: Callable[..., MaskBatch]
-    vote: Callable[..., MaskBatch]
+    group_and_merge: Callable[..., tuple[Grouping, Merged]]
     from_bitmaps: Callable[..., MaskBatch]
     from_roi: Callable[..., MaskBatch]
 
@@ -66,8 +69,7 @@ NUMBA = Kernels(
     "numba",
     "cpu",
     group.group_masks,
-    merge.union,
-    merge.vote,
+    group_merge.group_and_merge,
     dense.from_bitmaps,
     dense.from_roi,
 )
@@ -132,12 +134,28 @@ def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
         return NUMBA
     from pipeline.masks import torch_backend, torch_dense
 
-    kernels = (
-        torch_backend.group_masks,
-        torch_backend.union,
-        torch_backend.vote,
-        torch_dense.from_bitmaps,
-        torch_dense.from_roi,
+    group_masks = functools.partial(torch_backend.group_masks, device=choice.device)
+    vote = functools.partial(torch_backend.vote, device=choice.device)
+    return Kernels(
+        choice.name,
+        choice.device,
+        group_masks,
+        functools.partial(_group_then_merge, group_masks, vote),
+        functools.partial(torch_dense.from_bitmaps, device=choice.device),
+        functools.partial(torch_dense.from_roi, device=choice.device),
     )
-    bound: list[Any] = [functools.partial(kernel, device=choice.device) for kernel in kernels]
-    return Kernels(choice.name, choice.device, *bound)
+
+
+def _group_then_merge(
+    group_masks: Callable[..., Grouping],
+    vote: Callable[..., MaskBatch],
+    strings: CocoStrings,
+    size_hw_N2: NDArray[np.int32],
+    *rows: Any,
+    vote_fraction: float,
+    **policy: Any,
+) -> tuple[Grouping, Merged]:
+    """Do as `pipeline.masks.group_merge.group_and_merge` in two steps."""
+    found = group_masks(strings, size_hw_N2, *rows, **policy)
+    merged = group_merge.merge_groups(strings, size_hw_N2, found.leader_N, vote_fraction, vote)
+    return found, merged

@@ -6,7 +6,7 @@ The step is pure: the same rows give the same result whatever order they come in
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import size_hw, to_strings
 from pipeline.config import CompactConfig, DedupConfig
 from pipeline.masks.group import Grouping
+from pipeline.masks.group_merge import Merged
 from pipeline.order import OrderedRows, source_names
 from schemas.lineage import lineage_schema
 
@@ -37,12 +38,15 @@ class Deduplicated(NamedTuple):
         Index into `FILTERS`: why a row is left out; 0 for a row that is not.
     instance_id_N : int64 (N,)
         The instance_id that each row has if it is kept.
+    merged : Merged or None
+        The masks of the groups, where they were merged as they were found.
     """
 
     rows: OrderedRows
     grouping: Grouping
     filter_N: NDArray[np.int8]
     instance_id_N: NDArray[np.int64]
+    merged: Merged | None = None
 
     @property
     def is_kept_N(self) -> NDArray[np.bool_]:
@@ -69,8 +73,16 @@ def deduplicate(rows: OrderedRows, config: CompactConfig, kernels: Kernels = NUM
         Filtered rows are compared with nothing and lead only themselves.
     """
     filter_N = _filter_reasons(rows.table, config)
-    grouping = group_rows(rows, filter_N > 0, config.dedup, kernels)
-    return Deduplicated(rows, grouping, filter_N, instance_ids(rows))
+    is_out_N = filter_N > 0
+    if config.dedup.group == "none" or config.dedup.merge == "best":
+        grouping, merged = group_rows(rows, is_out_N, config.dedup, kernels), None
+    else:
+        grouping, merged = kernels.group_and_merge(
+            *_columns(rows, is_out_N, config.dedup),
+            **_policy(config.dedup),
+            vote_fraction=vote_fraction(config.dedup),
+        )
+    return Deduplicated(rows, grouping, filter_N, instance_ids(rows), merged)
 
 
 def group_rows(
@@ -83,24 +95,39 @@ def group_rows(
 
     ``group="none"`` compares nothing.
     """
-    table = rows.table
-    area_N = table["area"].to_numpy()
+    area_N = rows.table["area"].to_numpy()
     if config.group == "none":
         own_N = np.arange(len(area_N))
         is_duplicate_N = np.zeros(len(area_N), bool)
         return Grouping(own_N, own_N, area_N, is_duplicate_N, area_N, 0, 0)
+    return kernels.group_masks(*_columns(rows, is_out_N, config), **_policy(config))
+
+
+def vote_fraction(config: DedupConfig) -> float:
+    """Return the part of a group that must have a pixel; 0 for the union: any member will do."""
+    return config.vote_fraction if config.merge == "vote" else 0.0
+
+
+def _columns(rows: OrderedRows, is_out_N: NDArray[np.bool_], config: DedupConfig) -> list[Any]:
+    """Return what the kernels are given of the rows."""
+    table = rows.table
     is_alone_N = is_out_N | table["iscrowd"].to_numpy(zero_copy_only=False)
-    return kernels.group_masks(
+    return [
         to_strings(table["counts"]),
         size_hw(table),
         rows.image_offsets_G1,
         category_codes(table["category_id"], is_on=config.per_category),
         is_alone_N,
         source_codes(table, config) if config.across else None,
-        threshold=config.threshold,
-        overlap=config.overlap,
-        group=config.group,
-    )
+    ]
+
+
+def _policy(config: DedupConfig) -> dict[str, Any]:
+    return {
+        "threshold": config.threshold,
+        "overlap": config.overlap,
+        "group": config.group,
+    }
 
 
 def category_codes(category_id: pa.ChunkedArray, *, is_on: bool) -> NDArray[np.int64]:

@@ -8,12 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import from_strings, size_hw, to_strings
 from pipeline.config import CompactConfig
-from pipeline.dedup import Deduplicated
-from pipeline.masks import measure, rle
-from pipeline.masks.batch import MaskBatch
+from pipeline.dedup import Deduplicated, vote_fraction
+from pipeline.masks.group_merge import merge_groups
 from pipeline.stored import StoredMasks, store_masks
 from schemas.compacted import compacted_schema
 from schemas.instances import FIXED_COLUMNS
@@ -55,9 +53,7 @@ class Encoded(NamedTuple):
     mask_area_M: NDArray[np.int64]
 
 
-def encode_rows(
-    result: Deduplicated, config: CompactConfig, run_id: str, kernels: Kernels = NUMBA
-) -> Encoded:
+def encode_rows(result: Deduplicated, config: CompactConfig, run_id: str) -> Encoded:
     """Return the leaders, in order, each with the mask of its group.
 
     Parameters
@@ -68,12 +64,10 @@ def encode_rows(
         `dedup.merge` and `encode` decide.
     run_id : str
         Written into every row.
-    kernels : Kernels
-        What merges the masks; the result does not depend on it.
     """
     index_M = np.flatnonzero(result.is_kept_N)
     sizes = result.rows.table.select(["height", "width"]).take(pa.array(index_M))
-    counts = merged_masks(result, index_M, config, kernels)
+    counts = merged_masks(result, index_M, config)
     stored = store_masks(counts, sizes, config.encode)
     return Encoded(assemble(result, stored, run_id), counts, stored.mask_area_M)
 
@@ -101,16 +95,13 @@ def assemble(result: Deduplicated, stored: StoredMasks, run_id: str) -> pa.Table
 
 
 def merged_masks(
-    result: Deduplicated,
-    index_M: NDArray[np.int64],
-    config: CompactConfig,
-    kernels: Kernels = NUMBA,
+    result: Deduplicated, index_M: NDArray[np.int64], config: CompactConfig
 ) -> pa.Array:
     """Return the mask that each kept row stands for, as canonical COCO strings.
 
     ``best`` needs no run to be read: the leaders' strings are returned as they
     are, and so are those of rows that stand for themselves alone. ``union`` and
-    ``vote`` sweep over the runs of each larger group; a vote that leaves no
+    ``vote`` were made with the groups, or are made now; a vote that leaves no
     pixel keeps the leader's mask.
     """
     table = result.rows.table
@@ -119,30 +110,17 @@ def merged_masks(
     if config.dedup.merge == "best" or not is_group_M.any():
         return counts.take(pa.array(index_M))
     leader_G = index_M[is_group_M]
-    merged = _merge_groups(result, leader_G, config, kernels)
-    strings = from_strings(rle.to_coco(merged))
+    merged = result.merged or merge_groups(
+        to_strings(counts),
+        size_hw(table),
+        result.grouping.leader_N,
+        vote_fraction(config.dedup),
+        leader_K=leader_G,
+    )
+    place_G = np.searchsorted(merged.leader_K, leader_G)
     choice_M = index_M.copy()
-    choice_M[is_group_M] = len(table) + np.arange(len(leader_G))
-    is_void_G = measure.area(merged) == 0
-    choice_M[np.flatnonzero(is_group_M)[is_void_G]] = leader_G[is_void_G]
-    return pa.concat_arrays([counts, strings]).take(pa.array(choice_M))
-
-
-def _merge_groups(
-    result: Deduplicated, leader_G: NDArray[np.int64], config: CompactConfig, kernels: Kernels
-) -> MaskBatch:
-    """Return the union or vote of the groups of the given leaders."""
-    leader_N = result.grouping.leader_N
-    member_R = np.flatnonzero(np.isin(leader_N, leader_G))
-    member_R = member_R[np.argsort(leader_N[member_R], kind="stable")]
-    sizes_G = members(result)[leader_G]
-    offsets_G1 = np.concatenate(([0], np.cumsum(sizes_G)))
-    rows = result.rows.table.select(["counts", "height", "width"]).take(pa.array(member_R))
-    batch = rle.from_coco(to_strings(rows["counts"]), size_hw(rows))
-    if config.dedup.merge == "union":
-        return kernels.union(batch, offsets_G1, np.arange(len(member_R)))
-    needed_G = np.ceil(config.dedup.vote_fraction * sizes_G).astype(np.int64)
-    return kernels.vote(batch, offsets_G1, np.arange(len(member_R)), needed_G)
+    choice_M[is_group_M] = np.where(merged.area_K[place_G] > 0, len(table) + place_G, leader_G)
+    return pa.concat_arrays([counts, from_strings(merged.strings)]).take(pa.array(choice_M))
 
 
 def members(result: Deduplicated) -> NDArray[np.int64]:

@@ -77,7 +77,7 @@ def compact_unit(
     result = dedup.deduplicate(rows, config, kernels)
     lineage = dedup.lineage_table(result, config.dedup, record.run_id)
     grouped = time.perf_counter()
-    encoded_rows = encode.encode_rows(result, config, record.run_id, kernels)
+    encoded_rows = encode.encode_rows(result, config, record.run_id)
     compacted = encoded_rows.table
     encoded = time.perf_counter()
     rejects = _named(pa.concat_tables([rejects, mismatched]), record.run_id)

@@ -113,8 +113,10 @@ def model(
     return rows
 
 
-def unpruned(case: Case, policy: dict[str, Any], flags: int, grid_from: int) -> Grouping:
-    """Group with prunings switched off, or by the grid from few members on."""
+def unpruned(
+    case: Case, policy: dict[str, Any], flags: int, grid_from: int, vote_fraction: float = -1.0
+) -> Grouping:
+    """Group with prunings switched off, or by the grid from few members on; merge too, or not."""
     return group.run_kernel(
         _checks.frozen_strings(case.strings),
         _checks.frozen_sizes(case.size_hw_N2, len(case.category_N)),
@@ -130,4 +132,5 @@ def unpruned(case: Case, policy: dict[str, Any], flags: int, grid_from: int) -> 
             flags,
             grid_from,
         ),
-    )
+        vote_fraction,
+    )[0]

@@ -121,6 +121,7 @@ def main() -> None:
     group.np = _numba_group_room.np = GuardedNumpy()
     # So that the arena ends where it is used to the end, and grows.
     group._arena_words = lambda offsets_N1, images_G1: 40
+    group.MIN_TEXT_BYTES = 0
     rng = np.random.default_rng(7)
     n_read = n_refused = 0
     for n in range(300):
@@ -132,7 +133,8 @@ def main() -> None:
             "across": n % 8 == 7,
         }
         try:
-            unpruned(case, policy, work.NO_VECTORS * (n % 5 == 4), int(sys.argv[1]))
+            flags = work.NO_VECTORS * (n % 5 == 4)
+            unpruned(case, policy, flags, int(sys.argv[1]), (-1.0, 0.0, 0.5, 1.0)[n % 7 % 4])
             n_read += 1
         except MaskError:
             n_refused += 1

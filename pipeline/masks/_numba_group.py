@@ -17,14 +17,35 @@ from numba import int64
 
 from pipeline.masks._jit import kernel
 from pipeline.masks._numba_group_image import ARENA_FULL, DONE, REFUSED_ROW, clear, parse_image
+from pipeline.masks._numba_group_merge import merge_image
 from pipeline.masks._numba_group_parse import Scratch
 from pipeline.masks._numba_group_policy import group_image
-from pipeline.masks._numba_group_room import make_room, rows_in, work_in
+from pipeline.masks._numba_group_room import (
+    MergeRoom,
+    make_merge_room,
+    make_room,
+    merge_in,
+    rows_in,
+    work_in,
+)
 from pipeline.masks._numba_group_strings import Strings
 from pipeline.masks._numba_group_vector import pointer_to
 from pipeline.masks._numba_group_work import NO_VECTORS, Image, Outcome
 
-__all__ = ["ARENA_FULL", "DONE", "REFUSED_ROW", "State", "group_images", "make_room"]
+__all__ = [
+    "ARENA_FULL",
+    "DONE",
+    "REFUSED_ROW",
+    "TEXT_FULL",
+    "MergeRoom",
+    "State",
+    "group_images",
+    "make_merge_room",
+    "make_room",
+]
+
+TEXT_FULL = 3
+"""Beside what parsing an image ends with: merging needs more room for strings."""
 
 
 class State(NamedTuple):
@@ -32,7 +53,8 @@ class State(NamedTuple):
 
     `image` is the next image, `done` its rows that are parsed, `at` how many
     words of the arena they take, `need` how many it must have to go on, `serial`
-    the next number for the hash table.
+    the next number for the hash table; `merged` the leader to go on merging with,
+    plus 1, or 0 where the image is not grouped yet; `groups` those that are merged.
     """
 
     image: int = 0
@@ -40,6 +62,8 @@ class State(NamedTuple):
     at: int = 2
     need: int = 3
     serial: int = 4
+    merged: int = 5
+    groups: int = 6
 
 
 _AT = State()
@@ -49,12 +73,12 @@ _AT = State()
 def group_images(
     bytes_B, offsets_N1, size_hw_N2, image_offsets_G1, category_N, is_crowd_N, source_N,
     policy, leader_N, linked_N, intersection_N, area_N, is_exact_duplicate_N, counters,
-    room, arena, state,
+    room, arena, state, vote_fraction, merge_room,
 ):  # fmt: skip
-    """Group all images from where ``state`` says; DONE, REFUSED_ROW or ARENA_FULL.
+    """Group all images from where ``state`` says; DONE, REFUSED_ROW, ARENA_FULL or TEXT_FULL.
 
     After REFUSED_ROW ``state`` says which; after ARENA_FULL what of the arena was
-    in use must be there again.
+    in use must be there again, after TEXT_FULL also what there is of the strings.
     """
     strings = Strings(pointer_to(bytes_B), len(bytes_B), pointer_to(offsets_N1))
     sizes = pointer_to(size_hw_N2)
@@ -69,6 +93,7 @@ def group_images(
         pointer_to(leader_N), pointer_to(linked_N), pointer_to(intersection_N),
         pointer_to(area_N), pointer_to(is_exact_duplicate_N), pointer_to(counters),
     )  # fmt: skip
+    merge = merge_in(vote_fraction, merge_room)
     categories = pointer_to(category_N)
     crowds = pointer_to(is_crowd_N)
     sources = pointer_to(source_N)
@@ -93,9 +118,24 @@ def group_images(
             strings, first, n_rows, int64(size_hw_N2[first, 0]), int64(size_hw_N2[first, 1]),
             categories, crowds, sources, rows, words,
         )  # fmt: skip
-        state[_AT.serial] = group_image(image, policy, work, outcome, state[_AT.serial])
+        if state[_AT.merged] == 0:
+            state[_AT.serial] = group_image(image, policy, work, outcome, state[_AT.serial])
+        if vote_fraction >= 0.0:
+            start = max(int64(0), state[_AT.merged] - 1)
+            start, n_groups, need = merge_image(
+                image, outcome.leader_N, merge, start, state[_AT.groups]
+            )
+            state[_AT.groups] = n_groups
+            if start < n_rows:
+                state[_AT.image] = g
+                state[_AT.done] = n_rows
+                state[_AT.at] = at
+                state[_AT.need] = need
+                state[_AT.merged] = start + 1
+                return TEXT_FULL
         if g + 2 < len(image_offsets_G1):
             clear(words, 0, at)
         state[_AT.done] = 0
         state[_AT.at] = 0
+        state[_AT.merged] = 0
     return DONE

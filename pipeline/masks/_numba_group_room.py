@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.masks._jit import inlined
 from pipeline.masks._numba_group_grid import ENTRY, N_LEVELS
+from pipeline.masks._numba_group_merge import MAX_RUNS, MAX_VOTES, ROOM, Merge
 from pipeline.masks._numba_group_numbers import number_table
 from pipeline.masks._numba_group_parse import MAX_EXTRAS
 from pipeline.masks._numba_group_rows import MAX_LAYERS, ROW_64, Rows
@@ -80,6 +81,63 @@ def make_room(n_rows_of_largest: int, n_categories: int) -> Room:
         np.empty(3 * (MAX_LAYERS + 1), np.int64),
         *number_table(),
     )
+
+
+class MergeRoom(NamedTuple):
+    """What groups are merged in, as `pipeline.masks._numba_group_merge.Merge` says.
+
+    Attributes
+    ----------
+    lists_3M : int32 (3, M)
+        For the rows of the largest image.
+    high : int32 (votes * columns), low : int32 (columns), is_mixed : uint8 (columns),
+    runs_2R : int32 (2, runs)
+        For one group.
+    text : uint8
+        Strings of the groups; replaced by a larger array where it is full.
+    leader_K, offsets_K1, area_K : int64, is_left_K : uint8
+        For each group.
+    """
+
+    lists_3M: NDArray[np.int32]
+    high: NDArray[np.int32]
+    low: NDArray[np.int32]
+    is_mixed: NDArray[np.uint8]
+    runs_2R: NDArray[np.int32]
+    text: NDArray[np.uint8]
+    leader_K: NDArray[np.int64]
+    offsets_K1: NDArray[np.int64]
+    area_K: NDArray[np.int64]
+    is_left_K: NDArray[np.uint8]
+
+
+def make_merge_room(n_rows_of_largest: int, n_groups: int, n_text: int) -> MergeRoom:
+    """Allocate what groups are merged in; all sizes may be 0 where nothing is merged."""
+    n_columns = ROOM if n_groups else 0
+    return MergeRoom(
+        np.empty((3, n_rows_of_largest), np.int32),
+        np.empty(MAX_VOTES * n_columns, np.int32),
+        np.empty(n_columns, np.int32),
+        np.empty(n_columns, np.uint8),
+        np.empty((2, MAX_RUNS if n_groups else 0), np.int32),
+        np.empty(n_text, np.uint8),
+        np.empty(n_groups, np.int64),
+        np.zeros(n_groups + 1, np.int64),
+        np.empty(n_groups, np.int64),
+        np.empty(n_groups, np.uint8),
+    )
+
+
+@inlined
+def merge_in(vote_fraction, room):
+    """Give the merging of groups its room."""
+    return Merge(
+        vote_fraction, pointer_to(room.lists_3M[0]), pointer_to(room.lists_3M[1]),
+        pointer_to(room.lists_3M[2]), pointer_to(room.high), pointer_to(room.low),
+        pointer_to(room.is_mixed), pointer_to(room.runs_2R[0]), pointer_to(room.runs_2R[1]),
+        pointer_to(room.text), len(room.text), pointer_to(room.leader_K),
+        pointer_to(room.offsets_K1), pointer_to(room.area_K), pointer_to(room.is_left_K),
+    )  # fmt: skip
 
 
 @inlined

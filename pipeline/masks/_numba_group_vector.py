@@ -260,6 +260,26 @@ lane_0, lane_1, lane_2, lane_3, lane_4, lane_5, lane_6, lane_7 = (_lane(n) for n
 
 
 @intrinsic
+def as_16_bits(typingctx, a):
+    """See 8 lanes of 32 bits as 16 of 16 bits."""
+
+    def lower(context, builder, signature, args):
+        return builder.bitcast(args[0], _vector(16, 16))
+
+    return INT16X16(a), lower
+
+
+@intrinsic
+def as_32_bits(typingctx, a):
+    """See 16 lanes of 16 bits as 8 of 32 bits."""
+
+    def lower(context, builder, signature, args):
+        return builder.bitcast(args[0], _vector(32, 8))
+
+    return INT32X8(a), lower
+
+
+@intrinsic
 def alternate_16x8(typingctx, even, odd):
     """Two numbers, each truncated to 16 bits, in turns."""
 

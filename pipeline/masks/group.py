@@ -21,18 +21,22 @@ Worked example: four 1x6 masks of one image, IoU threshold 0.5::
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, MaskError
 from pipeline.masks import _checks, _numba_group
+from pipeline.masks._numba_group import MergeRoom
 from pipeline.masks._numba_group_work import Policy
 from pipeline.masks.batch import CocoStrings
 
 GRID_FROM = 1024
 """Rows of one category in one image from which on candidates are looked up in a grid."""
+
+MIN_TEXT_BYTES = 1 << 12
+"""Room for the strings of merged groups to begin with, beside half of what came in."""
 
 
 class Grouping(NamedTuple):
@@ -116,21 +120,34 @@ def group_masks(
     ConfigError
         Where an option is not one of those above.
     """
+    checked = check_rows(strings, size_hw_N2, image_offsets_G1)
+    policy = make_policy(threshold, overlap, group, has_source=source_N is not None)
+    source = np.zeros(1, np.int32) if source_N is None else source_N
+    return run_kernel(*checked, category_N, is_crowd_N, source, policy)[0]
+
+
+def check_rows(
+    strings: CocoStrings, size_hw_N2: NDArray[np.int32], image_offsets_G1: NDArray[np.int64]
+) -> tuple[CocoStrings, NDArray[np.int32], NDArray[np.int64]]:
+    """Prove that strings, sizes and images fit each other; return them read-only."""
     strings = _checks.frozen_strings(strings)
     n_rows = len(strings.offsets_N1) - 1
     sizes_N2 = _checks.frozen_sizes(size_hw_N2, n_rows)
     images_G1 = _checks.frozen_offsets(image_offsets_G1, n_rows, "image offsets")
     if images_G1[-1] != n_rows:
         raise MaskError(f"image offsets end at {images_G1[-1]}, expected {n_rows} rows")
+    return strings, sizes_N2, images_G1
+
+
+def make_policy(threshold: float, overlap: str, group: str, *, has_source: bool) -> Policy:
+    """Return the kernel's form of the options; raise ConfigError for what is none."""
     if not 0.0 < threshold <= 1.0:
         raise ConfigError(f"expected a threshold in (0, 1], got {threshold}")
     if overlap not in ("iou", "ios") or group not in ("leader", "component"):
         raise ConfigError(f"unknown overlap {overlap!r} or group {group!r}")
-    policy = Policy(
-        float(threshold), overlap == "ios", group == "component", source_N is not None, 0, GRID_FROM
+    return Policy(
+        float(threshold), overlap == "ios", group == "component", has_source, 0, GRID_FROM
     )
-    source = np.zeros(1, np.int32) if source_N is None else source_N
-    return run_kernel(strings, sizes_N2, images_G1, category_N, is_crowd_N, source, policy)
 
 
 def run_kernel(
@@ -141,10 +158,13 @@ def run_kernel(
     is_crowd_N: NDArray[np.bool_],
     source_N: NDArray[np.int32],
     policy: Policy,
-) -> Grouping:
+    vote_fraction: float = -1.0,
+) -> tuple[Grouping, MergeRoom, int]:
     """Do as `group_masks` with checked strings, sizes and images, by any policy.
 
-    Tests call it to switch prunings off.
+    Where ``vote_fraction`` is not negative the groups are merged too: the room
+    that they were merged in and their number come with the grouping. Tests call
+    it to switch prunings off.
     """
     n_rows = len(strings.offsets_N1) - 1
     category_N = _dense(_checks.frozen(category_N, np.int64))
@@ -156,11 +176,13 @@ def run_kernel(
     leader_N, linked_N, intersection_N, area_N = (np.empty(n_rows, np.int64) for _ in range(4))
     is_exact_duplicate_N = np.empty(n_rows, np.uint8)
     counters = np.zeros(2, np.int64)
-    room = _numba_group.make_room(
-        int(np.diff(images_G1).max(initial=0)), int(category_N.max(initial=-1)) + 1
-    )
+    n_rows_of_largest = int(np.diff(images_G1).max(initial=0))
+    room = _numba_group.make_room(n_rows_of_largest, int(category_N.max(initial=-1)) + 1)
+    n_groups = n_rows // 2 if vote_fraction >= 0 else 0
+    n_text = len(strings.bytes_B) // 2 + MIN_TEXT_BYTES if n_groups else 0
+    merge_room = _numba_group.make_merge_room(n_rows_of_largest, n_groups, n_text)
     arena = np.zeros(_arena_words(strings.offsets_N1, images_G1), np.int32)
-    state = np.array([0, 0, 0, 0, 1])
+    state = np.array([0, 0, 0, 0, 1, 0, 0])
     at = _numba_group.State()
     while True:
         code = _numba_group.group_images(
@@ -180,15 +202,20 @@ def run_kernel(
             room,
             arena,
             state,
+            float(vote_fraction) if n_groups else -1.0,
+            merge_room,
         )
-        if code != _numba_group.ARENA_FULL:
+        n_wanted = int(state[at.need]) * 3 // 2
+        if code == _numba_group.ARENA_FULL:
+            arena = _grow(arena, n_wanted, int(state[at.at]))
+        elif code == _numba_group.TEXT_FULL:
+            n_used = int(merge_room.offsets_K1[state[at.groups]])
+            merge_room = merge_room._replace(text=_grow(merge_room.text, n_wanted, n_used))
+        else:
             break
-        grown = np.zeros(int(state[at.need]) * 3 // 2, np.int32)
-        grown[: state[at.at]] = arena[: state[at.at]]
-        arena = grown
     if code == _numba_group.REFUSED_ROW:
         raise _refusal(int(images_G1[state[at.image]] + state[at.done]), sizes_N2)
-    return Grouping(
+    found = Grouping(
         leader_N,
         linked_N,
         intersection_N,
@@ -197,6 +224,14 @@ def run_kernel(
         int(counters[0]),
         int(counters[1]),
     )
+    return found, merge_room, int(state[at.groups])
+
+
+def _grow(array: NDArray[Any], n_wanted: int, n_used: int) -> NDArray[Any]:
+    """Return a larger array with the same beginning, zeros after it."""
+    grown = np.zeros(n_wanted, array.dtype)
+    grown[:n_used] = array[:n_used]
+    return grown
 
 
 def _dense(category_N: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -116,7 +116,8 @@ def decide(base: Deduplicated, found: Overlaps, config: DedupConfig) -> Deduplic
         leader_N = leaders_of_pairs(n_rows, found.i_P, found.j_P, is_match_P, config.group)
     area_N = base.grouping.area_N
     blank = np.zeros(n_rows, bool)
-    return base._replace(grouping=Grouping(leader_N, leader_N, area_N, blank, area_N, 0, 0))
+    grouping = Grouping(leader_N, leader_N, area_N, blank, area_N, 0, 0)
+    return base._replace(grouping=grouping, merged=None)
 
 
 def _stretches(offsets_G1: NDArray[np.int64]) -> list[tuple[int, int]]:

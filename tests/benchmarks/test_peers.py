@@ -15,7 +15,6 @@ from benchmarks.peers import (
     union_strings,
 )
 from benchmarks.workload import Workload, make_workload
-from pipeline.masks.batch import CocoStrings
 
 PYCOCOTOOLS = [peer for peer in PEERS if peer.module == "pycocotools.mask"]
 
@@ -43,9 +42,7 @@ def test_survivors_are_ours(peer: Peer, workload: Workload) -> None:
 
 
 def test_unions_are_ours(workload: Workload) -> None:
-    leader_N = ours.job(workload, ours.DEFAULT, 0.8)().leader_N
-    strings = CocoStrings(workload.bytes_B, workload.offsets_N1)
-    merged = ours.merged_strings(strings, workload.size_hw_N2, leader_N, is_vote=False)
+    merged = ours.union_strings(workload, 0.8)
     images = to_images(workload, np.zeros((80, 4)))
     keep, theirs = union_strings("pycocotools.mask")(images, 0.8)
     assert merged.bytes_B.tobytes() == b"".join(theirs)
