@@ -259,24 +259,21 @@ def _lane(place: int) -> Any:
 lane_0, lane_1, lane_2, lane_3, lane_4, lane_5, lane_6, lane_7 = (_lane(n) for n in range(8))
 
 
-@intrinsic
-def as_16_bits(typingctx, a):
-    """See 8 lanes of 32 bits as 16 of 16 bits."""
+def _as(lanes: Lanes) -> Any:
+    """Operation that sees a register as other lanes."""
 
-    def lower(context, builder, signature, args):
-        return builder.bitcast(args[0], _vector(16, 16))
+    @intrinsic
+    def see(typingctx, a):
+        def lower(context, builder, signature, args):
+            return builder.bitcast(args[0], _vector(lanes.bits, lanes.count))
 
-    return INT16X16(a), lower
+        return lanes(a), lower
+
+    return see
 
 
-@intrinsic
-def as_32_bits(typingctx, a):
-    """See 16 lanes of 16 bits as 8 of 32 bits."""
-
-    def lower(context, builder, signature, args):
-        return builder.bitcast(args[0], _vector(32, 8))
-
-    return INT32X8(a), lower
+as_16_bits = _as(INT16X16)
+as_32_bits = _as(INT32X8)
 
 
 @intrinsic
