@@ -96,9 +96,7 @@ def _load(lanes: Lanes) -> Any:
     return load
 
 
-load_16x8 = _load(INT16X8)
-load_16x16 = _load(INT16X16)
-load_32x8 = _load(INT32X8)
+load_16x8, load_16x16, load_32x8 = (_load(lanes) for lanes in (INT16X8, INT16X16, INT32X8))
 
 
 @intrinsic
@@ -264,16 +262,13 @@ def _as(lanes: Lanes) -> Any:
 
     @intrinsic
     def see(typingctx, a):
-        def lower(context, builder, signature, args):
-            return builder.bitcast(args[0], _vector(lanes.bits, lanes.count))
-
-        return lanes(a), lower
+        vector = _vector(lanes.bits, lanes.count)
+        return lanes(a), lambda context, builder, signature, args: builder.bitcast(args[0], vector)
 
     return see
 
 
-as_16_bits = _as(INT16X16)
-as_32_bits = _as(INT32X8)
+as_16_bits, as_32_bits = _as(INT16X16), _as(INT32X8)
 
 
 @intrinsic
