@@ -43,9 +43,7 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, _vector(fe_type.bits, fe_type.count))
 
 
-INT16X8 = Lanes(8, 16)
-INT16X16 = Lanes(16, 16)
-INT32X8 = Lanes(8, 32)
+INT16X8, INT16X16, INT32X8 = Lanes(8, 16), Lanes(16, 16), Lanes(8, 32)
 
 
 def _vector(bits: int, count: int) -> ir.VectorType:
