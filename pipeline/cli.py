@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
-from pipeline.errors import CompactionError
+from pipeline.errors import CompactionError, causes
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -41,7 +41,7 @@ def run_job(main: Callable[[], int]) -> int:
     except _Terminated:
         return _say("terminated: the same command continues where it stopped", TERMINATED)
     except Exception as error:
-        for cause in _causes(error):
+        for cause in causes(error):
             if isinstance(cause, CompactionError):
                 return _say(f"error: {cause.args[0]}", cause.exit_code)
         traceback.print_exc()
@@ -57,16 +57,3 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 def _say(text: str, code: int) -> int:
     sys.stderr.write(text + "\n")
     return code
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it; Ray keeps the cause in an attribute of its own."""
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        found = queue.pop()
-        if found is None or id(found) in seen:
-            continue
-        seen.add(id(found))
-        yield found
-        queue += [found.__cause__, getattr(found, "cause", None)]

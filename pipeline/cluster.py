@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 import ray
+import ray.exceptions
 
 from pipeline import backend, storage
 from pipeline.config import CompactConfig
-from pipeline.errors import CompactionError, ConfigError
+from pipeline.errors import CompactionError, ConfigError, causes
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +22,7 @@ _KEEP_WORKERS = {
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "RAY_num_workers_soft_limit": "16",
+    "RAY_task_oom_retries": "2",
 }
 """Settings of a local Ray: it would end idle workers after a second and start them anew,
 which costs more than a unit of work."""
@@ -105,6 +107,27 @@ def detector_gpus(config: CompactConfig, workers: int) -> float:
     if config.device == "cpu" or not gpus:
         return 0.0
     return min(1.0, gpus / workers) * (0.5 if config.device == "cuda" else 1.0)
+
+
+def find_death(error: BaseException) -> str | None:
+    """Return how a worker died, if that is why a run on Ray ended; None for any other error.
+
+    Also where a node and the blocks on it were lost more often than work is done again.
+    """
+    kinds = (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.RayActorError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.ObjectLostError,
+        MemoryError,
+    )
+    for cause in causes(error):
+        if isinstance(cause, CompactionError):
+            return None
+        if isinstance(cause, kinds):
+            return type(cause).__name__
+    return None
 
 
 def _require_shared_output(config: CompactConfig) -> None:

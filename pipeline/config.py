@@ -8,6 +8,7 @@ flag ``--step.field``, and the string under it is its help text.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +26,15 @@ KERNEL_VERSION = 1
 def _require(is_valid: bool, flag: str, expected: str, value: object) -> None:
     if not is_valid:
         raise ConfigError(f"--{flag}: expected {expected}, got {value!r}")
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds that a text like ``90s``, ``45m``, ``1h30m`` or ``2d`` means, or None."""
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    if match is None or not any(match.groups()):
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds or None
 
 
 _REPAIRS = ("rle_tail", "rle_escape", "poly_box", "poly_wrap", "poly_text")
@@ -72,10 +82,14 @@ class ReadConfig:
     skip_bad_files: bool = False
     """Leave out files that cannot be read, list them in the report, exit with 3."""
 
+    max_image_bytes: int = 1 << 30
+    """Bytes of one image's rows (256 each and their COCO strings); more: TOO_MANY_MASKS."""
+
     max_reject_fraction: float = 0.01
     """Above 100 rejects, the share of rows read that may be rejected before the run stops."""
 
     def __post_init__(self) -> None:
+        _require(self.max_image_bytes >= 1, "read.max_image_bytes", ">= 1", self.max_image_bytes)
         _require(
             0 <= self.max_reject_fraction <= 1,
             "read.max_reject_fraction",
@@ -299,7 +313,20 @@ class RunConfig:
     shared_path: bool = False
     """State that a local output path is the same storage on every node of the cluster."""
 
+    deadline: str | None = None
+    """Time after which the run stops as by SIGTERM, to be continued: 90s, 45m, 8h, 1h30m."""
+
+    no_progress: str = "2h"
+    """Time without a finished unit of work after which the run stops with an error."""
+
+    unit_timeout: str = "10m"
+    """Time in which a unit of work is read or compacted, else it is searched for the row."""
+
     def __post_init__(self) -> None:
+        for name in ("deadline", "no_progress", "unit_timeout"):
+            value = getattr(self, name)
+            is_valid = value is None or parse_duration(value) is not None
+            _require(is_valid, f"run.{name}", "a duration like 90s, 45m, 8h, 1h30m", value)
         _require(self.unit_bytes >= 1, "run.unit_bytes", ">= 1 byte", self.unit_bytes)
         _require(self.workers is None or self.workers >= 1, "run.workers", ">= 1", self.workers)
 

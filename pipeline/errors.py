@@ -7,6 +7,8 @@ positional arguments only, and keep them in ``args``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class CompactionError(Exception):
     """Base of every error that Maskpress raises on purpose.
@@ -66,7 +68,26 @@ class GateError(CompactionError):
     exit_code = 6
 
 
+class DeadlineError(CompactionError):
+    """The time of ``--run.deadline`` was over; what is done is kept for the next run."""
+
+    exit_code = 124
+
+
 class CommitUnknownError(CompactionError):
     """Whether a commit landed could not be found out."""
 
     exit_code = 75
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what caused it; Ray keeps the cause in an attribute of its own."""
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        found = queue.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        queue += [found.__cause__, getattr(found, "cause", None)]

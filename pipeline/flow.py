@@ -5,8 +5,10 @@ With `sink.py`, which writes what this module moves, the only module that knows 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,7 +18,18 @@ import pyarrow as pa
 import ray
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline import checks, cluster, evaluate, publish, report, runs, samples, storage, tasks
+from pipeline import (
+    checks,
+    cluster,
+    evaluate,
+    publish,
+    report,
+    runs,
+    samples,
+    storage,
+    tasks,
+    watch,
+)
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig
 from pipeline.errors import CompactionError, ConfigError
@@ -32,17 +45,14 @@ HERE_BYTES = 16 << 20
 """A run of one unit and no more input than this is done without Ray."""
 
 _WHOLE: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
-_TASK: dict[str, Any] = {**_WHOLE, "max_retries": 3}
-ACTOR: dict[str, Any] = {**_WHOLE, "max_task_retries": 3}
+_TASK: dict[str, Any] = {**_WHOLE, "max_retries": 2}
+ACTOR: dict[str, Any] = {**_WHOLE, "max_task_retries": 2}
 """Whole blocks, and finite retries: Ray's default is to retry for ever."""
 
-_KEEP_WORKERS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_idle_worker_killing_time_threshold_ms": "600000",
-    "RAY_num_workers_soft_limit": "16",
-}
-"""Settings of a local Ray: it would end idle workers after a second and start them anew,
-which costs more than a unit of work."""
+_PASSES = 4
+"""How often units are given to Ray: once, and with care after workers died again and again."""
+
+_LOG = logging.getLogger("maskpress")
 
 Progress = Callable[[Plan, Sequence[UnitRecord]], None]
 
@@ -89,6 +99,11 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     CompactionError
         See `pipeline.errors`; nothing was published then, but for `CommitUnknownError`.
     """
+    with watch.bounded(config.run) as limits:
+        return _run(config, progress, limits)
+
+
+def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outcome:
     timer = report.Timer()
     output = storage.to_uri(config.output)
     inventory = storage.list_inputs(config.inputs)
@@ -114,7 +129,7 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     if old_plan is None:
         runs.begin(plan, output)
     with publish.beating(output, run_id):
-        records = compact_units(plan, config, output, progress)
+        records = compact_units(plan, config, output, progress, limits)
         timer.done("execute")
         schemas = tasks.schemas(plan)
         files = checks.before_commit(plan, records, output, schemas)
@@ -126,6 +141,8 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
         if report.failed_gates(document):
             report.render(output, run_id, images)
             report.require_gates(document)
+        limits.check()
+        limits.hold()
         versions = publish.publish(target, run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
     page = report.render(output, run_id, images)
@@ -151,7 +168,7 @@ def is_live(target: publish.Target, run_id: str) -> bool:
 
 
 def compact_units(
-    plan: Plan, config: CompactConfig, output: str, progress: Progress
+    plan: Plan, config: CompactConfig, output: str, progress: Progress, limits: watch.Watch
 ) -> list[UnitRecord]:
     """Do the units that a run of the same name has not done before; return all records, by unit."""
     records = runs.read_records(output, plan.run_id)
@@ -161,11 +178,15 @@ def compact_units(
         limit.add(record)
     done = frozenset(record.unit for record in records)
     do = execute_here if fits_here(plan, config) else execute
+    limits.progress(len(records), plan.n_units)
     for record in do(plan, config, output, done):
         records.append(record)
         samples.gather([records[0], record])
         limit.add(record)
         progress(plan, records)
+        limits.progress(len(records), plan.n_units)
+        limits.check()
+    limits.executed()
     return sorted(records, key=lambda record: record.unit)
 
 
@@ -187,10 +208,17 @@ def may_run_here(config: CompactConfig) -> bool:
 def execute_here(
     plan: Plan, config: CompactConfig, output: str, done: frozenset[int]
 ) -> Iterator[UnitRecord]:
-    """Do the units of work in this process, through the same steps as `execute`."""
-    context = tasks.UnitContext.of(plan, config, output, done)
+    """Do the units of work without Ray, through the same steps as `execute`.
+
+    Reading and compacting are done in a process of its own, which may die; writing here.
+    """
+    context = tasks.UnitContext.of(plan, config, output, done, is_careful=True)
+    context = context._replace(can_fork=sys.platform == "linux")
     units = [pa.table({"task": [task]}) for task in tasks.read_tasks(plan, done)]
-    yield from compact_here(units, context, lambda unit: tasks.read_units(unit, context))
+    try:
+        yield from compact_here(units, context, lambda unit: tasks.read_units(unit, context))
+    finally:
+        tasks.end_careful()
 
 
 def compact_here(
@@ -212,11 +240,38 @@ def execute(
 ) -> Iterator[UnitRecord]:
     """Do all units of work that are not done on Ray Data; yield their records as they come.
 
+    Where the worker of a unit dies again and again, the units that are left are done with
+    care: in processes of their own, in which the rows at fault are found and rejected.
+    """
+    for number in range(_PASSES):
+        try:
+            for record in stream(plan, config, output, done, is_careful=number > 0):
+                done |= {record.unit}
+                yield record
+        except Exception as error:
+            reason = cluster.find_death(error)
+            if reason is None or number == _PASSES - 1:
+                raise
+        else:
+            return
+        _LOG.warning("a worker died again and again (%s): going on with care", reason)
+        cluster.restart(config)
+        for record in runs.read_records(output, plan.run_id):
+            if record.unit not in done:
+                done |= {record.unit}
+                yield record
+
+
+def stream(
+    plan: Plan, config: CompactConfig, output: str, done: frozenset[int], is_careful: bool
+) -> Iterator[UnitRecord]:
+    """Do units of work on Ray Data, with care or without; yield their records as they come.
+
     A keyed shuffle is in the way only where the plan has bounds. What moves
     through Ray is one row per unit (see `pipeline.transfer`).
     """
     pool = cluster.pool_size(config)
-    context = tasks.UnitContext.of(plan, config, output, done)
+    context = tasks.UnitContext.of(plan, config, output, done, is_careful)
     units = [pa.table({"task": [task]}) for task in tasks.read_tasks(plan, done)]
     if not units:
         return

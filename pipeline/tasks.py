@@ -7,27 +7,35 @@ calls them, they do not know Ray.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import backend, runs, sink
-from pipeline.config import CompactConfig, ReadConfig
+from pipeline import sink
+from pipeline.careful import Careful, seconds
+from pipeline.child import ends_after
+from pipeline.config import ReadConfig
 from pipeline.errors import InputError, SchemaError
-from pipeline.estimate import mask_fraction
+from pipeline.oversize import split_oversize
 from pipeline.plan import Plan, ReadUnit, parse_extras, partition_rows
-from pipeline.read import FileScan, SourceContext, payloads, read, scan
+from pipeline.read import FileScan, ReadResult, Slice, SourceContext, read, scan
 from pipeline.records import SourceCounts, UnitRecord
+from pipeline.steps import UnitContext, compact_rows
 from pipeline.storage import InputFile
 from pipeline.transfer import cell, from_ipc, message, to_ipc
-from pipeline.unit import compact_unit
+from pipeline.unit import UnitResult
 from schemas.compacted import compacted_schema
 from schemas.instances import instances_schema
 from schemas.lineage import lineage_schema
 from schemas.rejects import rejects_schema
+
+_HELPERS: dict[str, Careful] = {}
+
+Reads = Callable[[Slice, SourceContext, ReadConfig, str], ReadResult]
+"""`pipeline.read.read`, or what does the same with care."""
 
 
 class ReadTask(msgspec.Struct):
@@ -44,39 +52,6 @@ class ReadNotes(msgspec.Struct):
     counters: dict[str, int]
     read_s: float
     read_bytes: int
-
-
-class UnitContext(NamedTuple):
-    """What every worker needs to know of the run; `done` has the units a dead run finished."""
-
-    run_id: str
-    output: str
-    config: CompactConfig
-    id_type: str
-    extras: bytes
-    bounds: list[int | str] | None
-    n_read_units: int
-    sample_fraction: float
-    mask_fraction: float
-    done: frozenset[int]
-
-    @classmethod
-    def of(
-        cls, plan: Plan, config: CompactConfig, output: str, done: frozenset[int]
-    ) -> UnitContext:
-        """Take from a plan what workers need."""
-        return cls(
-            plan.run_id,
-            output,
-            config,
-            plan.id_type,
-            plan.extras,
-            plan.bounds,
-            len(plan.read_units),
-            plan.sample_fraction,
-            mask_fraction(plan.n_rows, plan.sample_fraction),
-            done,
-        )
 
 
 def try_scan(
@@ -117,14 +92,15 @@ def read_tasks(plan: Plan, done: frozenset[int]) -> list[bytes]:
 
 def read_units(table: pa.Table, context: UnitContext) -> Iterator[pa.Table]:
     """Read the slices of each task; yield a message per unit, or per partition of it."""
+    reads = _careful(context, False).read if context.is_careful else read
     names = ("partition", "unit", "instances", "rejects", "notes")
     for data in table["task"].to_pylist():
         task = msgspec.json.decode(data, type=ReadTask)
-        for row in _read_unit(task, context):
+        for row in _read_unit(task, context, reads):
             yield message([row], names)
 
 
-def _read_unit(task: ReadTask, context: UnitContext) -> Iterator[dict[str, object]]:
+def _read_unit(task: ReadTask, context: UnitContext, reads: Reads) -> Iterator[dict[str, object]]:
     started = time.perf_counter()
     schema = instances_schema(context.id_type, parse_extras(context.extras))
     instances: list[pa.Table] = [schema.empty_table()]
@@ -132,7 +108,8 @@ def _read_unit(task: ReadTask, context: UnitContext) -> Iterator[dict[str, objec
     notes = ReadNotes({}, {}, 0.0, 0)
     for part in task.unit.slices:
         source = task.contexts[part.uri]
-        result = read(part, source, context.config.read, context.id_type)
+        with nullcontext() if context.is_careful else ends_after(seconds(context.config)):
+            result = reads(part, source, context.config.read, context.id_type)
         instances.append(_with_extras(result.instances, schema))
         rejects.append(result.rejects)
         n_rows = len(result.instances) + len(result.rejects)
@@ -196,8 +173,6 @@ class CompactUnits:
     def __init__(self, context: UnitContext, gpus: float = 0.0) -> None:
         self.context = context
         self.gpus = gpus
-        self.kernels = backend.choose(context.config, has_gpu=gpus > 0)
-        self.plan: Plan | None = None
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Yield a message per partition of the block; a block holds whole partitions."""
@@ -208,45 +183,49 @@ class CompactUnits:
 
     def _compact(self, table: pa.Table, places: np.ndarray) -> dict[str, object]:
         places = places[np.argsort(table["unit"].to_numpy()[places], kind="stable")]
-        instances = pa.concat_tables([from_ipc(cell(table, "instances", n)) for n in places])
-        rejects = pa.concat_tables([from_ipc(cell(table, "rejects", n)) for n in places])
+        own = [from_ipc(cell(table, "instances", n)) for n in places]
+        own, oversize = split_oversize(own, self.context.config.read.max_image_bytes)
+        instances = pa.concat_tables(own)
+        rejects = pa.concat_tables(
+            [*(from_ipc(cell(table, "rejects", n)) for n in places), oversize]
+        )
         record = UnitRecord(int(table["partition"][int(places[0])].as_py()), self.context.run_id)
         for n in places:
             _take_notes(record, msgspec.json.decode(cell(table, "notes", n), type=ReadNotes))
-        result = compact_unit(
-            instances,
-            rejects,
-            record,
-            self.context.config,
-            self.context.sample_fraction,
-            self._payloads,
-            self.kernels,
-            self.context.mask_fraction,
-        )
+        result = self._do(instances, rejects, record)
         if self.gpus:
-            busy = sum(record.stage_s[name] for name in ("dedup", "encode", "measure"))
-            record.numbers["gpu_s"] = self.gpus * busy
+            stage_s = result.record.stage_s
+            busy = sum(stage_s[name] for name in ("dedup", "encode", "measure"))
+            result.record.numbers["gpu_s"] = self.gpus * busy
         return {
-            "unit": record.unit,
+            "unit": result.record.unit,
             "compacted": to_ipc(result.compacted),
             "lineage": to_ipc(result.lineage),
             "rejects": to_ipc(result.rejects),
             "notes": msgspec.json.encode(result.record),
         }
 
-    def _payloads(self, uri: str, rows: Sequence[int]) -> list[tuple[int | None, bytes]]:
-        """Read the original bytes of rows again; needs the whole plan, which few units do."""
-        if self.plan is None:
-            self.plan = runs.read_plan(self.context.output, self.context.run_id)
-            assert self.plan is not None
-        found: dict[int, tuple[int | None, bytes]] = {}
-        for unit in self.plan.read_units:
-            for part in unit.slices:
-                own = [row for row in rows if 0 <= row - part.first_row < part.n_rows]
-                if part.uri == uri and own:
-                    source = self.plan.contexts[uri]
-                    found |= dict(zip(own, payloads(part, source, own), strict=True))
-        return [found[row] for row in rows]
+    def _do(self, instances: pa.Table, rejects: pa.Table, record: UnitRecord) -> UnitResult:
+        has_gpu = self.gpus > 0
+        if self.context.is_careful:
+            return _careful(self.context, has_gpu).compact(instances, rejects, record)
+        with ends_after(seconds(self.context.config)):
+            return compact_rows(self.context, has_gpu, instances, rejects, record)
+
+
+def _careful(context: UnitContext, has_gpu: bool) -> Careful:
+    """Return the helper of this process, which keeps a process of its own."""
+    key = repr((context._replace(done=frozenset()), has_gpu))
+    if key not in _HELPERS:
+        end_careful()
+        _HELPERS[key] = Careful(context, has_gpu)
+    return _HELPERS[key]
+
+
+def end_careful() -> None:
+    """End the process that this one keeps for work with care, if there is one."""
+    while _HELPERS:
+        _HELPERS.popitem()[1].close()
 
 
 def write_units(table: pa.Table, context: UnitContext) -> Iterator[pa.Table]:

@@ -20,10 +20,11 @@ SURFACE = """
 --filter.min_area --filter.min_score
 --gate.max_ap_drop --gate.max_merged_fraction --gate.min_mean_iou
 --read.category_space --read.columns --read.drop --read.extras --read.format --read.id_mode
---read.max_reject_fraction
+--read.max_image_bytes --read.max_reject_fraction
 --read.on_invalid --read.repair --read.skip_bad_files
 --report.ground_truth --report.image_names --report.images
---run.backend --run.resume --run.shared_path --run.unit_bytes --run.workers
+--run.backend --run.deadline --run.no_progress --run.resume --run.shared_path --run.unit_bytes
+--run.unit_timeout --run.workers
 --write.compression_level --write.row_group_rows
 """
 """All flags; a new flag extends this list, none may go."""

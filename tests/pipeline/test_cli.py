@@ -33,6 +33,7 @@ def test_a_job_that_ends_has_its_own_code(capsys: pytest.CaptureFixture[str]) ->
         (errors.StorageError, 5),
         (errors.GateError, 6),
         (errors.CommitUnknownError, 75),
+        (errors.DeadlineError, 124),
     ],
 )
 def test_an_error_is_one_line_and_a_code(

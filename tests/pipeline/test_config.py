@@ -24,6 +24,11 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (config.EncodeConfig, {"epsilon": 1.0}, "--encode.epsilon"),
     (config.WriteConfig, {"compression_level": 23}, "--write.compression_level"),
     (config.RunConfig, {"workers": 0}, "--run.workers"),
+    (config.RunConfig, {"deadline": "soon"}, "--run.deadline"),
+    (config.RunConfig, {"deadline": "0s"}, "--run.deadline"),
+    (config.RunConfig, {"no_progress": "10"}, "--run.no_progress"),
+    (config.RunConfig, {"unit_timeout": "1m 30s"}, "--run.unit_timeout"),
+    (config.ReadConfig, {"max_image_bytes": 0}, "--read.max_image_bytes"),
     (config.ReadConfig, {"max_reject_fraction": 2.0}, "--read.max_reject_fraction"),
 ]
 
@@ -33,6 +38,14 @@ def test_wrong_value_names_its_flag(step: type, values: dict[str, Any], flag: st
     with pytest.raises(errors.ConfigError, match=flag) as caught:
         step(**values)
     assert repr(next(iter(values.values()))) in str(caught.value) or "false" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("0.5s", 0.5), ("45m", 2700), ("1h30m", 5400), ("2d", 172800), ("", None)],
+)
+def test_durations(text: str, seconds: float | None) -> None:
+    assert config.parse_duration(text) == seconds
 
 
 def test_inputs_and_output_are_required() -> None:
