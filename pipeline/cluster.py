@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +53,11 @@ def start(config: CompactConfig) -> None:
     """
     if not ray.is_initialized():
         try:
-            if os.environ.get("RAY_ADDRESS"):
-                ray.init(log_to_driver=False, logging_level=logging.ERROR)
-            else:
-                start_local()
+            with _own_signals():
+                if os.environ.get("RAY_ADDRESS"):
+                    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+                else:
+                    start_local()
         except Exception as error:  # Ray raises bare Exceptions here
             where = os.environ.get("RAY_ADDRESS", "on this machine")
             raise CompactionError(
@@ -65,6 +70,31 @@ def start(config: CompactConfig) -> None:
     data.print_on_execution_start = False
     backend.decide(config, has_gpu=ray.cluster_resources().get("GPU", 0) > 0)
     _require_shared_output(config)
+
+
+@contextmanager
+def _own_signals() -> Generator[None]:
+    """Keep Python's handlers: Ray installs one of its own for SIGTERM, which ends the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            if handler is not None:
+                signal.signal(signum, handler)
+
+
+def restart(config: CompactConfig) -> None:
+    """Leave Ray and start or join it again.
+
+    The actors of a dataset that failed are started again after it and keep their CPUs, so
+    that the next one waits for ever; they end with the connection.
+    """
+    ray.shutdown()
+    start(config)
 
 
 def start_local(**options: Any) -> None:
