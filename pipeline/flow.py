@@ -52,9 +52,6 @@ ACTOR: dict[str, Any] = {**_WHOLE, "max_task_retries": 2}
 _PASSES = 4
 """How often units are given to Ray: once, and with care after workers died again and again."""
 
-_PASSES = 4
-"""How often the units that are left are given to Ray anew after that."""
-
 _LOG = logging.getLogger("maskpress")
 
 Progress = Callable[[Plan, Sequence[UnitRecord]], None]
