@@ -43,14 +43,15 @@ class InputFile(msgspec.Struct, frozen=True):
         Its size.
     tag : str
         Names its content: a hash of local bytes, or the store's ETag.
-    mtime_ns : int
-        Local files: modification time, to see cheaply that nothing changed; else 0.
+    ctime_ns : int
+        Local files: when it last changed, contents or name, to see cheaply that it did not;
+        else 0. A copy can set the modification time, not this one.
     """
 
     uri: str
     file_bytes: int
     tag: str
-    mtime_ns: int = 0
+    ctime_ns: int = 0
 
 
 def to_uri(path_or_uri: str) -> str:
@@ -275,12 +276,14 @@ def list_inputs(
 def inspect_file(uri: str) -> InputFile:
     """Return a file's size and content tag; local bytes are hashed once."""
     fs, path = file_system(uri)
+    if isinstance(fs, LocalFileSystem):
+        # Looked at before it is hashed: a change in between shows in the end.
+        stat = _guard(uri, "stat", lambda: os.stat(path))
+        tag = _guard(uri, "read", lambda: _hash(path))
+        return InputFile(uri, stat.st_size, tag, stat.st_ctime_ns)
     info: dict[str, Any] = _guard(uri, "stat", lambda: fs.info(path))
-    if not isinstance(fs, LocalFileSystem):
-        tag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or fs.ukey(path)
-        return InputFile(uri, int(info["size"]), str(tag).strip('"'))
-    mtime_ns = os.stat(path).st_mtime_ns
-    return InputFile(uri, int(info["size"]), _guard(uri, "read", lambda: _hash(path)), mtime_ns)
+    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or fs.ukey(path)
+    return InputFile(uri, int(info["size"]), str(tag).strip('"'))
 
 
 def changed_files(inventory: Sequence[InputFile]) -> list[str]:
@@ -294,7 +297,7 @@ def _describe_change(file: InputFile) -> str:
         fs, path = file_system(file.uri)
         if isinstance(fs, LocalFileSystem):
             stat = os.stat(path)
-            if (stat.st_size, stat.st_mtime_ns) == (file.file_bytes, file.mtime_ns):
+            if (stat.st_size, stat.st_ctime_ns) == (file.file_bytes, file.ctime_ns):
                 return ""
         now = inspect_file(file.uri)
     except (StorageError, InputError, OSError):

@@ -179,5 +179,8 @@ def _find_base(
     if base is not None and head is not None:
         base = rebase(table_uri, base, head)
     if base != head:
-        raise conflict(table_uri, head)
+        own = _find_own(table_uri, run_id, names)  # a twin may have come between the two looks
+        if own is None:
+            raise conflict(table_uri, head)
+        return own
     return base

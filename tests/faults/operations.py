@@ -8,6 +8,8 @@ does nothing afterwards, not even its own clean-up: as after SIGKILL.
 from __future__ import annotations
 
 import builtins
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,9 @@ from pipeline.publish import commit, log
 
 CHANGES = ("open", "write", "sync", "rename", "mkdir", "unlink", "delete", "create", "commit")
 """Operations that change what is stored; the others only look."""
+
+STORES = ("open", "write", "sync", "mkdir", "create", "commit")
+"""Changes that need room on the disk."""
 
 _LOOKS = ("exists", "info", "cat_file", "open", "ls", "isfile", "isdir", "find", "glob")
 
@@ -72,6 +77,40 @@ class Death:
         return operation.do()
 
 
+class Meanwhile:
+    """Lets something else happen once, before an operation; counts all of them."""
+
+    def __init__(self, number: int | None = None, act: Callable[[], Any] = lambda: None) -> None:
+        self.number = number
+        self.act = act
+        self.result: Any = None
+        self.seen: list[Operation] = []
+
+    def __call__(self, number: int, operation: Operation) -> Any:
+        self.seen.append(operation)
+        if number == self.number:
+            self.result = self.act()
+        return operation.do()
+
+
+class Full:
+    """Refuses to store anything from an operation on, once or for good: the disk is full."""
+
+    def __init__(self, number: int, is_lasting: bool) -> None:
+        self.number = number
+        self.is_lasting = is_lasting
+        self.refused: list[Operation] = []
+
+    def __call__(self, number: int, operation: Operation) -> Any:
+        is_due = number >= self.number and (self.is_lasting or not self.refused)
+        if is_due and operation.verb in STORES:
+            self.refused.append(operation)
+            if operation.do_half is not None:
+                operation.do_half()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), operation.path)
+        return operation.do()
+
+
 class _Counter:
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
@@ -106,7 +145,7 @@ def handled(handler: Handler) -> Iterator[None]:
 
 def _patch_python(patch: pytest.MonkeyPatch, counter: _Counter) -> None:
     class Os:
-        """The functions of `os` that change files are operations; the rest is as it was."""
+        """The functions of `os` that touch files are operations; the rest is as it was."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(os, name)
@@ -137,7 +176,6 @@ def _patch_python(patch: pytest.MonkeyPatch, counter: _Counter) -> None:
         stream = counter.perform(Operation(verb, str(path), do))
         return _Stream(stream, str(path), counter) if "w" in mode else stream
 
-    os = storage.os
     patch.setattr(storage, "os", Os())
     patch.setattr(storage, "Path", Folder)
     patch.setattr(storage, "open", open_file, raising=False)

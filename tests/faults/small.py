@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 
 from pipeline import flow, publish, runs, storage, tasks
 from pipeline.config import CompactConfig, DedupConfig, FilterConfig, RunConfig
+from pipeline.errors import CompactionError
 from pipeline.records import TABLES
 from pipeline.verify import verify
 from tests import oracle, outputs
@@ -31,11 +32,12 @@ UNIT_BYTES = 900
 
 OLD = DedupConfig(threshold=0.5)
 NEW = DedupConfig(threshold=0.8)
+THIRD = DedupConfig(threshold=0.9)
 
 
 def write_inputs(folder: Path) -> tuple[Path, Path]:
     """Write two files of predictions; images 1 and 2 are in the first, 3 in the second."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     files = (folder / "first.json", folder / "second.json")
     for path, images in zip(files, ((1, 2), (3,)), strict=True):
         path.write_text(json.dumps([row for image in images for row in _rows(image)]))
@@ -85,7 +87,15 @@ def run(config: CompactConfig) -> flow.Outcome:
         return flow.run(config)
 
 
-def content(output: Path, version: int | None = None) -> Content:
+def attempt(config: CompactConfig) -> tuple[flow.Outcome | None, CompactionError | None]:
+    """Do a run; return how it ended, or its error."""
+    try:
+        return run(config), None
+    except CompactionError as error:
+        return None, error
+
+
+def content(output: Path | str, version: int | None = None) -> Content:
     """Return the rows of all tables as Maskpress reads them, every column, in an order of keys."""
     opened = publish.open_tables(storage.to_uri(str(output)), version)
     return {

@@ -125,11 +125,11 @@ def test_two_kinds_of_category_ids_are_refused_by_name() -> None:
 
 
 def test_run_id_names_content_and_settings_only() -> None:
-    inventory = [InputFile("a", 10, "t", mtime_ns=1)]
+    inventory = [InputFile("a", 10, "t", ctime_ns=1)]
     name = name_run(inventory, config())
     assert len(name) == 16
-    assert name == name_run([InputFile("a", 10, "t", mtime_ns=2)], config(unit_bytes=7))
-    assert name != name_run([InputFile("a", 10, "u", mtime_ns=1)], config())
+    assert name == name_run([InputFile("a", 10, "t", ctime_ns=2)], config(unit_bytes=7))
+    assert name != name_run([InputFile("a", 10, "u", ctime_ns=1)], config())
     assert name != name_run(inventory, config(dedup=DedupConfig(threshold=0.7)))
 
 
