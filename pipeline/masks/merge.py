@@ -97,7 +97,7 @@ def vote(
     member_M = member_M[: group_offsets_G1[-1]]
     min_votes_G = frozen(min_votes_G, np.int64)
     n_groups = len(group_offsets_G1) - 1
-    _check_groups(sizes_N2, group_offsets_G1, member_M, min_votes_G)
+    check_groups(sizes_N2, group_offsets_G1, member_M, min_votes_G)
     if n_groups == 0:
         return MaskBatch(sizes_N2[:0].copy(), counts_R[:0].copy(), np.zeros(1, np.int64))
     runs_M = (offsets_N1[1:] - offsets_N1[:-1])[member_M]
@@ -171,7 +171,7 @@ def clean(batch: MaskBatch, min_part_area: int, max_hole_area: int) -> MaskBatch
     return MaskBatch(sizes_N2.copy(), out_R[:n_runs].copy(), out_offsets_N1)
 
 
-def _check_groups(
+def check_groups(
     sizes_N2: NDArray[np.int32],
     group_offsets_G1: NDArray[np.int64],
     member_M: NDArray[np.int64],

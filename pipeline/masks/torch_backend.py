@@ -191,7 +191,7 @@ def vote(
     offsets_G1 = _checks.frozen_offsets(group_offsets_G1, len(member_M), "groups")
     member_M = member_M[: offsets_G1[-1]]
     votes_G = _checks.frozen(min_votes_G, np.int64)
-    merge._check_groups(sizes_N2, offsets_G1, member_M, votes_G)  # pyright: ignore[reportPrivateUsage]
+    merge.check_groups(sizes_N2, offsets_G1, member_M, votes_G)
     if len(votes_G) == 0:
         return rle.empty_batch()
     on = torch.device(device)
