@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,22 +40,23 @@ def to_binary(bytes_B: NDArray[np.uint8], offsets_N1: NDArray[np.int64]) -> pa.A
 
 
 def write_parquet(table: pa.Table, path: Path | pa.NativeFile) -> None:
-    """Write a table as the product writes its own: zstd 3, mask bytes as lengths and bytes."""
-    is_bytes = {
-        name: pa.types.is_large_binary(table.schema.field(name).type) for name in table.column_names
-    }
-    pq.write_table(
-        table,
-        path,
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=[name for name, ours in is_bytes.items() if not ours],
-        column_encoding={
+    """Write a table as the product writes its own."""
+    pq.write_table(table, path, **parquet_options(table.schema))
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """Return the product's settings: zstd 3, mask bytes as lengths and bytes, 1 MB pages."""
+    is_bytes = {name: pa.types.is_large_binary(schema.field(name).type) for name in schema.names}
+    return {
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": [name for name, ours in is_bytes.items() if not ours],
+        "column_encoding": {
             name: "DELTA_LENGTH_BYTE_ARRAY" for name, ours in is_bytes.items() if ours
         },
-        write_statistics=[name for name, ours in is_bytes.items() if not ours],
-        data_page_size=1 << 20,
-    )
+        "write_statistics": [name for name, ours in is_bytes.items() if not ours],
+        "data_page_size": 1 << 20,
+    }
 
 
 def write_results_json(workload: Workload, path: Path) -> None:
