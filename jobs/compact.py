@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from pipeline import flow, storage, terminal
+from pipeline import checks, flow, storage, terminal
 from pipeline.cli import run_job
 from pipeline.config import CompactConfig
 
@@ -65,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         outcome = flow.run(config, progress)
     if outcome.state == "already":
         print(f"run {outcome.run_id} has already landed in {output}: nothing to do")
+    elif outcome.state == "rebuilt":
+        found = checks.describe_damage(outcome.damaged)
+        print(f"run {outcome.run_id} has already landed in {output}, but {found}; all are again")
     elif outcome.plan is not None and outcome.state == "planned":
         terminal.print_plan(outcome.plan, output)
     else:

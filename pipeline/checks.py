@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import pyarrow as pa
 
-from pipeline import publish, storage
+from pipeline import publish, runs, storage
 from pipeline.config import ReadConfig
 from pipeline.errors import GateError, InputError, StorageError
 from pipeline.plan import Plan
@@ -75,6 +76,33 @@ def before_commit(
             files[file.table].append(file)
     publish.verify_files(output, [file for own in files.values() for file in own], schemas)
     return files
+
+
+def require_rebuildable(output: str, run_id: str, damaged: dict[str, str]) -> Plan:
+    """Return the plan by which damaged files of a live run can be written anew.
+
+    Raises
+    ------
+    StorageError
+        If the run's plan is gone, or a record that names one of the files: without them nobody
+        could say that what would be written is what was published.
+    """
+    plan = runs.read_plan(output, run_id)
+    records = [] if plan is None else runs.all_records(output, run_id)
+    known = {f"{file.table}/{file.name}" for record in records for file in record.files}
+    if plan is None or not damaged.keys() <= known:
+        raise StorageError(
+            f"{output}: this run ({run_id}) has already landed, but {describe_damage(damaged)}; "
+            "they cannot be written anew, as its plan or records are gone. Bring them back from a "
+            f"backup, go back with python jobs/restore.py {output}, or choose another --output"
+        )
+    return msgspec.structs.replace(plan, is_published=True)
+
+
+def describe_damage(damaged: dict[str, str]) -> str:
+    """Return in words what is wrong with live files, the first few by name."""
+    shown = [f"{name} {what}" for name, what in sorted(damaged.items())[:3]]
+    return f"{len(damaged)} of its live files are not whole ({', '.join(shown)})"
 
 
 def _require_conservation(plan: Plan, records: Sequence[UnitRecord]) -> None:

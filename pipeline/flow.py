@@ -63,7 +63,8 @@ class Outcome(msgspec.Struct):
     Attributes
     ----------
     state : str
-        ``published``, ``already`` (nothing to do) or ``planned`` (dry run).
+        ``published``, ``already`` (nothing to do), ``rebuilt`` (already, but files were damaged) or
+        ``planned`` (dry run).
     run_id : str
         The run.
     report : dict
@@ -74,6 +75,8 @@ class Outcome(msgspec.Struct):
         None where nothing had to be planned.
     page : str
         Where report.html is, or why it was not made; empty unless published.
+    damaged : dict of str to str
+        What was wrong with live files, by table/name; they were written anew.
     """
 
     state: str
@@ -82,6 +85,7 @@ class Outcome(msgspec.Struct):
     versions: dict[str, int] = {}
     plan: Plan | None = None
     page: str = ""
+    damaged: dict[str, str] = {}
 
 
 def run(config: CompactConfig, progress: Progress = lambda plan, records: None) -> Outcome:
@@ -111,6 +115,9 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
     target = publish.inspect_target(output, [*given, *(file.uri for file in inventory)])
     run_id = name_run(inventory, config)
     if is_live(target, run_id):
+        damaged = publish.damaged_files(target)
+        if damaged:
+            return rebuild(target, run_id, damaged, config, progress, limits)
         if not config.dry_run:
             report.render_missing(output, run_id, config.report)
         return Outcome("already", run_id)
@@ -119,6 +126,9 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
     images = report.find_folder(config.report)
     timer.done("inventory")
     old_plan = runs.read_plan(output, run_id) if config.run.resume else None
+    if old_plan is None and is_large(inventory):
+        cluster.start(config)
+        timer.done("ray_start")
     plan = old_plan or look(inventory, config)
     timer.done("plan")
     if config.dry_run:
@@ -128,6 +138,7 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
         timer.done("ray_start")
     if old_plan is None:
         runs.begin(plan, output)
+        timer.done("begin")
     with publish.beating(output, run_id):
         records = compact_units(plan, config, output, progress, limits)
         timer.done("execute")
@@ -145,6 +156,7 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
         limits.hold()
         versions = publish.publish(target, run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
+    report.finish(output, document, plan, records, timer)
     page = report.render(output, run_id, images)
     return Outcome("published", run_id, document, versions, plan, page)
 
@@ -165,6 +177,32 @@ def is_live(target: publish.Target, run_id: str) -> bool:
             f"--version {state.version}"
         )
     return state.kind == "live"
+
+
+def rebuild(
+    target: publish.Target,
+    run_id: str,
+    damaged: dict[str, str],
+    config: CompactConfig,
+    progress: Progress,
+    limits: watch.Watch,
+) -> Outcome:
+    """Write files of a live run anew that are missing or cut, with the very bytes they had.
+
+    Raises
+    ------
+    StorageError
+        If that cannot be, or would give other bytes; nothing was changed then.
+    """
+    plan = checks.require_rebuildable(target.uri, run_id, damaged)
+    if config.dry_run:
+        return Outcome("planned", run_id, plan=plan)
+    if not fits_here(plan, config):
+        cluster.start(config)
+    with publish.beating(target.uri, run_id):
+        records = compact_units(plan, config, target.uri, progress, limits)
+        checks.before_commit(plan, records, target.uri, tasks.schemas(plan))
+    return Outcome("rebuilt", run_id, plan=plan, damaged=damaged)
 
 
 def compact_units(
@@ -314,6 +352,11 @@ def compact_rows(
             yield msgspec.json.decode(data, type=UnitRecord)
 
 
+def is_large(inventory: Sequence[InputFile]) -> bool:
+    """Return whether input files are looked at by tasks, not by the driver."""
+    return sum(file.file_bytes for file in inventory) > SCAN_HERE_BYTES
+
+
 def look(inventory: Sequence[InputFile], config: CompactConfig) -> Plan:
     """Look at every input file once, on the driver where that is quick, else in tasks; plan.
 
@@ -324,7 +367,7 @@ def look(inventory: Sequence[InputFile], config: CompactConfig) -> Plan:
         leaves it out; also when no file is left.
     """
     ask = (config.read, config.run.unit_bytes)
-    if sum(file.file_bytes for file in inventory) <= SCAN_HERE_BYTES:
+    if not is_large(inventory):
         found = [tasks.try_scan(file, *ask) for file in inventory]
     else:
         cluster.start(config)

@@ -72,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True):
         Share of the images on which estimates are made.
     skipped : list of SkippedFile
         Files that were left out; part of the run_id, not of the inventory.
+    is_published : bool
+        The run is live: its files are written anew as they were, or not at all.
     """
 
     run_id: str
@@ -85,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True):
     n_rows: int
     sample_fraction: float
     skipped: list[SkippedFile] = []
+    is_published: bool = False
 
     @property
     def n_units(self) -> int:

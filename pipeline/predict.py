@@ -69,6 +69,9 @@ def run(
     plan, units = make_plan(inventory, config, detect)
     timer.done("plan")
     if flow.is_live(target, plan.run_id):
+        damaged = publish.damaged_files(target)
+        if damaged:
+            checks.require_rebuildable(output, plan.run_id, damaged)
         return flow.Outcome("already", plan.run_id)
     if config.dry_run:
         return flow.Outcome("planned", plan.run_id, plan=plan)
@@ -91,6 +94,7 @@ def run(
         report.require_gates(document)
         versions = publish.publish(target, plan.run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
+    report.finish(output, document, plan, records, timer)
     page = report.render(output, plan.run_id)
     return flow.Outcome("published", plan.run_id, document, versions, plan, page)
 

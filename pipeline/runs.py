@@ -48,15 +48,28 @@ def write_record(output: str, record: UnitRecord) -> None:
     storage.write_bytes(uri, msgspec.json.encode(record))
 
 
+def read_record(output: str, run_id: str, unit: int) -> UnitRecord:
+    """Return the record of one unit, whatever became of its files."""
+    return msgspec.json.decode(
+        storage.read_bytes(record_uri(output, run_id, unit)), type=UnitRecord
+    )
+
+
 def read_records(output: str, run_id: str) -> list[UnitRecord]:
     """Return the records that a run has left so far, by unit, if the files they name are there."""
+    records = all_records(output, run_id)
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        is_whole = list(pool.map(lambda record: _has_files(output, record), records))
+    return [record for record, whole in zip(records, is_whole, strict=True) if whole]
+
+
+def all_records(output: str, run_id: str) -> list[UnitRecord]:
+    """Return the records that a run has left so far, by unit, whatever became of their files."""
     folder = storage.join(output, "runs", run_id, "units")
     uris = [storage.join(folder, name) for name in storage.list_names(folder) if name[0] != "."]
     with ThreadPoolExecutor(max_workers=16) as pool:
         found = list(pool.map(storage.read_bytes, uris))
-        records = [msgspec.json.decode(data, type=UnitRecord) for data in found]
-        is_whole = list(pool.map(lambda record: _has_files(output, record), records))
-    return [record for record, whole in zip(records, is_whole, strict=True) if whole]
+    return [msgspec.json.decode(data, type=UnitRecord) for data in found]
 
 
 def _has_files(output: str, record: UnitRecord) -> bool:

@@ -42,7 +42,11 @@ def file_name(unit: int, run_id: str) -> str:
 
 
 def write_unit(
-    output: str, tables: dict[str, pa.Table], record: UnitRecord, config: CompactConfig
+    output: str,
+    tables: dict[str, pa.Table],
+    record: UnitRecord,
+    config: CompactConfig,
+    is_published: bool = False,
 ) -> UnitRecord:
     """Write a unit's tables and then its record.
 
@@ -56,52 +60,86 @@ def write_unit(
         What is known of the unit so far.
     config : CompactConfig
         `write` sets compression and row groups; all that decides rows goes into the footers.
+    is_published : bool
+        The unit's files are live: only the very bytes that its record names may be written.
 
     Returns
     -------
     UnitRecord
-        The record as it was written, with files and the time of writing.
+        The record as it was written, with files and the time of writing. What writing the
+        record itself took is added afterwards, since it cannot be in there.
 
     Raises
     ------
     StorageError
-        If a file is not there afterwards with all of its bytes.
+        If a file is not there afterwards with all of its bytes; if a live file would be another.
     """
+    wanted: dict[str, str] = {}
+    if is_published:
+        published = runs.read_record(output, record.run_id, record.unit)
+        wanted = {file.table: file.digest for file in published.files}
     started = time.perf_counter()
-    record.files = [
-        write_table(output, name, table, record, config)
+    written = [
+        write_table(output, name, table, record, config, wanted.get(name))
         for name, table in tables.items()
         if len(table)
     ]
-    record.stage_s["write"] = time.perf_counter() - started
+    record.files = [file for file, _ in written]
+    protect_s = sum(seconds for _, seconds in written)
+    record.stage_s["write"] = time.perf_counter() - started - protect_s
+    record.stage_s["protect"] = protect_s
+    started = time.perf_counter()
     runs.write_record(output, record)
+    record.stage_s["protect"] += time.perf_counter() - started
     return record
 
 
 def write_table(
-    output: str, name: str, table: pa.Table, record: UnitRecord, config: CompactConfig
-) -> DataFile:
-    """Write one Parquet file and check that the store has all of it."""
+    output: str,
+    name: str,
+    table: pa.Table,
+    record: UnitRecord,
+    config: CompactConfig,
+    wanted: str | None = None,
+) -> tuple[DataFile, float]:
+    """Write one Parquet file, with the checksum that is wanted if one is; check that it is stored.
+
+    Returns
+    -------
+    tuple
+        The file, and the seconds that checking it and summing up its bytes took.
+    """
     data = parquet_bytes(table, config)
     own_name = file_name(record.unit, record.run_id)
     uri = storage.join(output, name, own_name)
+    started = time.perf_counter()
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    if wanted not in (None, digest):
+        raise StorageError(
+            f"{uri}: is live, and would be written anew with other bytes (checksum {digest} "
+            f"instead of {wanted}), as other versions of the libraries give them; nothing of it "
+            "was changed. Bring the file back from a backup, or run again into another --output"
+        )
+    protect_s = time.perf_counter() - started
     storage.write_bytes(uri, memoryview(data))
+    started = time.perf_counter()
     stored = storage.file_bytes(uri)
     if stored != data.size:
         raise StorageError(f"{uri}: expected {data.size} bytes after writing, found {stored}")
     minimum, maximum, null_count = statistics(table)
     n_groups = len(row_groups(table, config.write.row_group_rows))
-    return DataFile(
+    file = DataFile(
         table=name,
         name=own_name,
         rows=len(table),
         file_bytes=data.size,
-        digest=hashlib.blake2b(data, digest_size=16).hexdigest(),
+        digest=digest,
         minimum=minimum,
         maximum=maximum,
         null_count=null_count,
         row_groups=n_groups,
     )
+    return file, protect_s + time.perf_counter() - started
 
 
 def parquet_bytes(table: pa.Table, config: CompactConfig) -> pa.Buffer:

@@ -20,7 +20,8 @@ from schemas.rejects import rejects_schema
 class UnitContext(NamedTuple):
     """What every worker needs to know of the run.
 
-    `done` has the units a dead run finished; `is_careful` says that steps are done in a process
+    `done` has the units a dead run finished; `is_published` says that the files of others are
+    live, `is_careful` says that steps are done in a process
     of their own, `can_fork` that it may be a copy of the worker's.
     """
 
@@ -36,6 +37,7 @@ class UnitContext(NamedTuple):
     done: frozenset[int]
     is_careful: bool = False
     can_fork: bool = False
+    is_published: bool = False
 
     @classmethod
     def of(
@@ -59,6 +61,7 @@ class UnitContext(NamedTuple):
             mask_fraction(plan.n_rows, plan.sample_fraction),
             done,
             is_careful,
+            is_published=plan.is_published,
         )
 
 

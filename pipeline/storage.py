@@ -211,6 +211,19 @@ def list_names(uri: str) -> list[str]:
     return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in below)
 
 
+def list_sizes(uri: str) -> dict[str, int]:
+    """Return the bytes of the files directly below a directory, by name; none where it is absent.
+
+    One listing, however many files there are.
+    """
+    fs, path = file_system(uri)
+    if not exists(uri):
+        return {}
+    found: list[dict[str, Any]] = _guard(uri, "list", lambda: fs.ls(path, detail=True))
+    files = [info for info in found if info["type"] == "file"]
+    return {info["name"].rsplit("/", 1)[-1]: int(info["size"]) for info in files}
+
+
 def remove(uri: str) -> None:
     """Delete one file; an object store does not say when there was none."""
     fs, path = file_system(uri)

@@ -235,7 +235,9 @@ def write_units(table: pa.Table, context: UnitContext) -> Iterator[pa.Table]:
         tables = {
             name: from_ipc(cell(table, name, n)) for name in ("compacted", "lineage", "rejects")
         }
-        record = sink.write_unit(context.output, tables, record, context.config)
+        record = sink.write_unit(
+            context.output, tables, record, context.config, context.is_published
+        )
         yield message([{"notes": msgspec.json.encode(record)}], ("notes",))
 
 

@@ -12,12 +12,19 @@ from pipeline.publish.files import verify_files
 from pipeline.publish.heartbeat import beating, write_heartbeat
 from pipeline.publish.rollback import history, restore
 from pipeline.publish.tables import open_tables, publish
-from pipeline.publish.target import RunState, Target, find_run, inspect_target
+from pipeline.publish.target import (
+    RunState,
+    Target,
+    damaged_files,
+    find_run,
+    inspect_target,
+)
 
 __all__ = [
     "RunState",
     "Target",
     "beating",
+    "damaged_files",
     "find_run",
     "history",
     "inspect_target",

@@ -101,6 +101,12 @@ def live_names(table_uri: str, version: int) -> frozenset[str]:
     return frozenset(actions["path"].to_pylist())
 
 
+def live_sizes(table_uri: str, version: int) -> dict[str, int]:
+    """Return the bytes of the files that make up a version, by name, as the log states them."""
+    actions = open_table(table_uri, version).get_add_actions()
+    return dict(zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True))
+
+
 def read_commit(table_uri: str, version: int) -> Commit | None:
     """Return one commit as the log has it, None where the log has no such file."""
     try:

@@ -17,6 +17,7 @@ from pipeline.publish.log import (
     head_version,
     last_publication,
     live_names,
+    live_sizes,
     open_table,
     publications,
 )
@@ -135,6 +136,29 @@ def missing_files(output_uri: str, versions: dict[str, int]) -> list[str]:
         gone = live_names(table_uri, version).difference(storage.list_names(table_uri))
         missing += [f"{table}/{name}" for name in sorted(gone)]
     return missing
+
+
+def damaged_files(target: Target) -> dict[str, str]:
+    """Return what is wrong with live files, by table/name: they are missing, or of another size.
+
+    One listing a table. Other bytes of the same number are for `pipeline.verify` to find.
+    """
+    head = target.versions["compacted"]
+    table_uri = storage.join(target.uri, "compacted")
+    last = None if head is None else last_publication(table_uri, head)
+    if last is None or last.marker is None:
+        return {}
+    damaged: dict[str, str] = {}
+    for table, version in {**last.marker.versions, "compacted": last.version}.items():
+        table_uri = storage.join(target.uri, table)
+        sizes = storage.list_sizes(table_uri)
+        for name, file_bytes in live_sizes(table_uri, version).items():
+            found = sizes.get(name)
+            if found is None:
+                damaged[f"{table}/{name}"] = "is missing"
+            elif found != file_bytes:
+                damaged[f"{table}/{name}"] = f"has {found} bytes instead of {file_bytes}"
+    return damaged
 
 
 def _refuse_nesting(output_uri: str, input_uris: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ renders, and `page` puts report.html together.
 """
 
 from pipeline.report.document import REPORT_VERSION, Timer, build
-from pipeline.report.files import read, render, render_missing, write
+from pipeline.report.files import finish, read, render, render_missing, write
 from pipeline.report.gates import failed_gates, require_gates
 from pipeline.report.names import ImageFolder, file_namer, find_folder
 
@@ -19,6 +19,7 @@ __all__ = [
     "failed_gates",
     "file_namer",
     "find_folder",
+    "finish",
     "read",
     "render",
     "render_missing",

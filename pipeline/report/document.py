@@ -25,6 +25,9 @@ REPORT_VERSION = 2
 PARQUET_FORMATS = ("parquet", "parquet_images", "compacted")
 """Inputs that have row groups."""
 
+PROTECTION = ("inventory", "begin", "verify", "publish")
+"""Stages of the driver that do nothing but keep the promises."""
+
 PACKAGES = ("maskpress", "ray", "pyarrow", "numpy", "numba", "deltalake")
 
 
@@ -36,9 +39,9 @@ class Timer:
         self._last = time.perf_counter()
 
     def done(self, stage: str) -> None:
-        """Book the time since the last call on a stage."""
+        """Book the time since the last call on a stage, beside what it has already."""
         now = time.perf_counter()
-        self.stage_s[stage] = round(now - self._last, 4)
+        self.stage_s[stage] = round(self.stage_s.get(stage, 0.0) + now - self._last, 4)
         self._last = now
 
 
@@ -119,7 +122,7 @@ def build(
     }
     document["gates"] = gate_rows(document, config.gate)
     timer.done("report")
-    document["time"] = _time(plan, records, timer, rows["read"])
+    document["time"] = times(plan, records, timer, rows["read"])
     return document
 
 
@@ -216,7 +219,8 @@ def _estimate(
     }
 
 
-def _time(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) -> dict[str, Any]:
+def times(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) -> dict[str, Any]:
+    """Return what took how long, as far as the timer has come."""
     wall_s = sum(timer.stage_s.values())
     execute_s = timer.stage_s.get("execute", 0.0)
     worker_s = _sum([record.stage_s for record in records])
@@ -235,6 +239,7 @@ def _time(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
         "core_hours": round(sum(worker_s.values()) / 3600, 6),
         "gpu_hours": round(gpu_s / 3600, 6),
         "report_share": _report_share(worker_s, timer),
+        "protection_share": _protection_share(worker_s, timer),
     }
 
 
@@ -242,6 +247,16 @@ def _report_share(worker_s: dict[str, float], timer: Timer) -> float | None:
     """Return what the report costs of all seconds that were worked, driver's part included."""
     own = worker_s.get("measure", 0.0) + timer.stage_s.get("report", 0.0)
     whole = sum(worker_s.values()) + timer.stage_s.get("report", 0.0)
+    return round(own / whole, 4) if whole else None
+
+
+def _protection_share(worker_s: dict[str, float], timer: Timer) -> float | None:
+    """Return what the promises cost of all seconds that were worked, driver's part included."""
+    driver_s = {
+        name: value for name, value in timer.stage_s.items() if name not in ("execute", "ray_start")
+    }
+    own = worker_s.get("protect", 0.0) + sum(driver_s.get(name, 0.0) for name in PROTECTION)
+    whole = sum(worker_s.values()) + sum(driver_s.values())
     return round(own / whole, 4) if whole else None
 
 

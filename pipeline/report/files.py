@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ import msgspec
 from pipeline import storage
 from pipeline.config import ReportConfig
 from pipeline.errors import ConfigError, StorageError
+from pipeline.plan import Plan
 from pipeline.records import GroupSample, UnitRecord
+from pipeline.report.document import Timer, times
 from pipeline.report.names import ImageFolder, find_folder
 from pipeline.samples import first_samples
 
@@ -39,9 +42,30 @@ def write(
     """
     samples = first_samples(sample for record in records for sample in record.samples)
     samples = name_files(samples)
+    uri = _uri(output, document["run_id"], "samples.json")
+    storage.write_bytes(uri, msgspec.json.encode(samples))
+    _write_numbers(output, document)
+
+
+def finish(
+    output: str,
+    document: dict[str, Any],
+    plan: Plan,
+    records: Sequence[UnitRecord],
+    timer: Timer,
+) -> None:
+    """Add the times up to the commit, which came after the report was written.
+
+    A store that refuses is no failure: the run has published before.
+    """
+    document["time"] = times(plan, records, timer, document["rows"]["read"])
+    with suppress(StorageError):
+        _write_numbers(output, document)
+
+
+def _write_numbers(output: str, document: dict[str, Any]) -> None:
     lines = [msgspec.json.encode(line) for line in figures(document)]
     for name, data in (
-        ("samples.json", msgspec.json.encode(samples)),
         ("figures.jsonl", b"\n".join(lines) + b"\n"),
         ("report.json", msgspec.json.format(msgspec.json.encode(document))),
     ):
