@@ -125,6 +125,11 @@ def from_ragged(values: pa.Array, offsets_N1: NDArray[np.int64]) -> pa.LargeList
     return pa.LargeListArray.from_arrays(pa.array(offsets_N1, pa.int64()), values)
 
 
+def rejected_rows(rejects: pa.Table) -> pa.Table:
+    """Return the rows of REJECTS that were rejected; others there say what was repaired."""
+    return rejects.filter(rejects["repaired"].is_null())
+
+
 def size_hw(table: pa.Table) -> NDArray[np.int32]:
     """Return the image sizes of rows with ``height`` and ``width``, int32 (N, 2)."""
     height_N, width_N = (one_chunk(table[name]).to_numpy() for name in ("height", "width"))

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from pipeline import backend
 from pipeline.backend import Kernels
-from pipeline.columns import from_ragged, one_chunk
+from pipeline.columns import from_ragged, one_chunk, rejected_rows
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
 from pipeline.detections import Detected, read_detections
 from pipeline.errors import ConfigError, StorageError
@@ -212,7 +212,7 @@ def _fates(detected: Detected, tables: dict[str, pa.Table]) -> dict[str, NDArray
         "n_kept": images["compacted"],
         "n_merged": images["lineage"][is_merged_M],
         "n_filtered": images["lineage"][~is_merged_M],
-        "n_rejected": images["rejects"],
+        "n_rejected": _images(rejected_rows(tables["rejects"]), detected),
     }
     return {name: np.bincount(own, minlength=n_images) for name, own in parts.items()}
 

@@ -77,7 +77,7 @@ class ReadConfig:
     """Rows that cannot be used: reject them, fail at the first, or try --read.repair before."""
 
     repair: tuple[str, ...] = ()
-    """Repairs to try: rle_tail, rle_escape, poly_box, poly_wrap, poly_text (docs/format.md)."""
+    """Repairs to try: rle_tail, rle_escape, poly_box, poly_wrap, poly_text (docs/inputs.md)."""
 
     skip_bad_files: bool = False
     """Leave out files that cannot be read, list them in the report, exit with 3."""

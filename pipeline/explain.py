@@ -66,7 +66,8 @@ def explain_row(output: str, source: str, source_row: int) -> Fate:
     if kept:
         return Fate(uri, source_row, "kept", kept[0], kept[0], kept[0]["run_id"])
     for name in ("lineage", "rejects"):
-        found = _find(output, name, wanted).to_pylist()
+        rows = _find(output, name, wanted).to_pylist()
+        found = [row for row in rows if row.get("repaired") is None]
         if not found:
             continue
         facts = found[0]

@@ -77,5 +77,6 @@ def _rejects(
         "field": pa.repeat("image_id", len(rows)),
         "message": pa.array(messages, pa.string()),
         "payload": pa.nulls(len(rows), schema.field("payload").type),
+        "repaired": pa.nulls(len(rows), schema.field("repaired").type),
     }
     return pa.table(columns, schema=schema)

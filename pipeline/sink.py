@@ -33,7 +33,7 @@ PAGE_BYTES = 1 << 20
 _SPLIT = ("score", "input_bbox_x", "input_bbox_y", "input_bbox_w", "input_bbox_h", "input_area")
 _DELTA = ("image_id", "instance_id", "input_id", "area", "source_row", "linked_source_row")
 _PLAIN = ("kept_instance_id", "iou", "ios")
-_LENGTHS = (*MASK_COLUMNS, "payload")
+_LENGTHS = (*MASK_COLUMNS, "payload", "repaired")
 
 
 def file_name(unit: int, run_id: str) -> str:

@@ -111,7 +111,7 @@ def _read_unit(task: ReadTask, context: UnitContext, reads: Reads) -> Iterator[d
         with nullcontext() if context.is_careful else ends_after(seconds(context.config)):
             result = reads(part, source, context.config.read, context.id_type)
         instances.append(_with_extras(result.instances, schema))
-        rejects.append(result.rejects)
+        rejects += [result.rejects, result.repairs]
         n_rows = len(result.instances) + len(result.rejects)
         notes.sources[part.uri] = notes.sources.get(part.uri, 0) + n_rows
         for name, count in result.counters.items():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import clean, dedup, encode, estimate, measures, quality, samples
 from pipeline.arrow import pc
 from pipeline.backend import NUMBA, Kernels
-from pipeline.columns import size_hw
+from pipeline.columns import rejected_rows, size_hw
 from pipeline.config import CompactConfig
 from pipeline.estimate import Share
 from pipeline.order import OrderedRows, order_rows, take_rows
@@ -156,19 +156,20 @@ def _named(rejects: pa.Table, run_id: str) -> pa.Table:
 
 def _count(record: UnitRecord, compacted: pa.Table, lineage: pa.Table, rejects: pa.Table) -> None:
     """Say for every source what became of its rows."""
+    rejected = rejected_rows(rejects)
     is_merged = pc.is_valid(lineage["kept_instance_id"])
     fates = {
         "kept": compacted["source"],
         "merged": lineage["source"].filter(is_merged),
         "filtered": lineage["source"].filter(pc.invert(is_merged)),
-        "rejected": rejects["source"],
+        "rejected": rejected["source"],
     }
     for fate, sources in fates.items():
         for source, count in _value_counts(sources).items():
             counts = record.sources.setdefault(source, SourceCounts())
             setattr(counts, fate, count)
     record.reasons = _value_counts(lineage["reason"])
-    record.rejects = _value_counts(rejects["code"])
+    record.rejects = _value_counts(rejected["code"])
 
 
 def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -1,4 +1,8 @@
-"""REJECTS: one row for every input row that could not be used, with its original bytes."""
+"""REJECTS: one row for every input row that could not be used, with its original bytes.
+
+A row that was repaired on request has one too, which says so in ``repaired``: it was
+not rejected.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +50,15 @@ def rejects_schema() -> pa.Schema:
             make_field("source", pa.string(), "URI of the file the row came from"),
             make_field("source_row", pa.int64(), "0-based row of that file"),
             make_field("byte_offset", pa.int64(), "where the row starts", nullable=True),
-            make_field("code", pa.string(), "why, from a closed set (docs/format.md)"),
+            make_field("code", pa.string(), "why, from a closed set (docs/inputs.md)"),
             make_field("field", pa.string(), "the field at fault"),
             make_field("message", pa.string(), "what was expected and what came"),
             make_field("payload", pa.binary(), "the row as it came", nullable=True),
+            make_field(
+                "repaired",
+                pa.binary(),
+                "segmentation that the row was repaired to, as JSON; null: the row was rejected",
+                nullable=True,
+            ),
         ]
     )

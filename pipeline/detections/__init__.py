@@ -130,7 +130,7 @@ def read_detections(
         image_N,
         _places(image_N),
         found.instances,
-        found.rejects,
+        pa.concat_tables([found.rejects, found.repairs]),
         found.counters,
         row_bytes,
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ def finish_slice(
         _in_order(tables),
         _table(part, faults, row_bytes),
         dict(counters),
-        _table(part, {row: _describe(repair) for row, repair in repairs.items()}, row_bytes),
+        _repair_table(part, repairs, row_bytes),
     )
 
 
@@ -129,8 +130,8 @@ def _repair(
     again = RawRows(**take_but_masks(raw, rows_M), **masks)
     checked = validate(again, uri, id_type, facts)
     good = {
-        row: Repair(name, faults[row])
-        for n, (row, (_, name)) in enumerate(mended.items())
+        row: Repair(name, faults[row], mask)
+        for n, (row, (mask, name)) in enumerate(mended.items())
         if n not in checked.faults
     }
     return good, checked.instances, checked.counters
@@ -140,9 +141,16 @@ def _to_mask(mask: Any) -> Any:
     return Rle(tuple(mask["size"]), mask["counts"]) if isinstance(mask, dict) else mask
 
 
-def _describe(repair: Repair) -> Fault:
-    code, field, message = repair.fault
-    return Fault(code, field, f"repaired by {repair.name}: {message}")
+def _repair_table(part: Slice, repairs: dict[int, Repair], row_bytes: RowBytes) -> pa.Table:
+    rows: list[Reject] = []
+    for place in sorted(repairs):
+        name, (code, field, message), mask = repairs[place]
+        fault = Fault(code, field, f"repaired by {name}: {message}")
+        offset, payload = row_bytes(place)
+        rows.append(
+            Reject(part.first_row + place, offset, fault, payload, msgspec.json.encode(mask))
+        )
+    return reject_table(part.uri, rows)
 
 
 def _in_order(tables: Sequence[pa.Table]) -> pa.Table:

@@ -292,7 +292,7 @@ def _repaired(
     row = sanitize_row(plain | {"segmentation": found[0]}, id_type, id_mode)
     if isinstance(row, Fault):
         return fault
-    repairs[place] = Repair(found[1], fault)
+    repairs[place] = Repair(found[1], fault, found[0])
     return row
 
 

@@ -1,4 +1,4 @@
-"""Rows that cannot be used, as REJECTS."""
+"""Rows that cannot be used, and rows that were repaired, as REJECTS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.rejects import rejects_schema
 
 
 class Reject(NamedTuple):
-    """One row that cannot be used.
+    """One row that cannot be used, or could not until it was repaired.
 
     Attributes
     ----------
@@ -24,12 +24,15 @@ class Reject(NamedTuple):
         Why.
     payload : bytes or None
         The row as it came; None if it is too large to repeat.
+    repaired : bytes or None
+        The mask that it was repaired to, as JSON; None for a row that is rejected.
     """
 
     source_row: int
     byte_offset: int | None
     fault: Fault
     payload: bytes | None
+    repaired: bytes | None = None
 
 
 def reject_table(uri: str, rejects: Sequence[Reject]) -> pa.Table:
@@ -43,5 +46,6 @@ def reject_table(uri: str, rejects: Sequence[Reject]) -> pa.Table:
         "field": [reject.fault.field for reject in rejects],
         "message": [reject.fault.message for reject in rejects],
         "payload": [reject.payload for reject in rejects],
+        "repaired": [reject.repaired for reject in rejects],
     }
     return pa.table(columns, schema=rejects_schema())

@@ -50,10 +50,13 @@ class Repair(NamedTuple):
         A key of `CODES`.
     fault : Fault
         What was wrong.
+    mask : dict or list
+        The ``segmentation`` that it made.
     """
 
     name: str
     fault: Fault
+    mask: Any
 
 
 def repair_mask(mask: Any, code: str, names: Sequence[str]) -> tuple[Any, str] | None:

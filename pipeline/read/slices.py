@@ -126,8 +126,8 @@ class ReadResult(NamedTuple):
     counters : dict of str to int
         Things that are kept but worth a number (``polygon_clipped``, ``score_out_of_range``, ...).
     repairs : pa.Table
-        Like `rejects`, for rows of `instances` that were repaired: what was wrong,
-        by which repair, and the row as it came.
+        Like `rejects`, for rows of `instances` that were repaired: what was wrong, by which
+        repair, the row as it came, and the mask that it has now.
     """
 
     instances: pa.Table

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.arrow import pc
-from pipeline.columns import one_chunk
+from pipeline.columns import one_chunk, rejected_rows
 from pipeline.dedup import mix
 from pipeline.plan import Plan
 from pipeline.records import TABLES
@@ -81,8 +81,9 @@ def _source_rows(
     published: Published, table: str, findings: Findings | None
 ) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """Yield the source rows of a table, by source; findings also take foreign run_ids."""
+    columns = ["source", "source_row", "run_id"]
     for uri in published.files[table]:
-        for group in read_row_groups(uri, ["source", "source_row", "run_id"]):
+        for group in read_row_groups(uri, columns + ["repaired"] * (table == "rejects")):
             if findings is not None:
                 is_foreign = pc.not_equal(group.rows["run_id"], published.run_id)
                 is_foreign_N = is_foreign.to_numpy()
@@ -94,9 +95,10 @@ def _source_rows(
                     lambda row, run_id=run_id: str(run_id[row]),
                     group.first_row + np.arange(len(is_foreign_N)),
                 )
-            source = one_chunk(group.rows["source"]).dictionary_encode()
+            rows = rejected_rows(group.rows) if table == "rejects" else group.rows
+            source = one_chunk(rows["source"]).dictionary_encode()
             code_N = source.indices.to_numpy()
-            row_N = group.rows["source_row"].to_numpy()
+            row_N = rows["source_row"].to_numpy()
             order_N = np.argsort(code_N, kind="stable")
             ends = np.cumsum(np.bincount(code_N, minlength=len(source.dictionary)))[:-1]
             parts = np.split(row_N[order_N], ends)

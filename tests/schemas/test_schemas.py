@@ -88,6 +88,7 @@ code string
 field string
 message string
 payload binary?
+repaired binary?
 """
 
 SCHEMAS = {

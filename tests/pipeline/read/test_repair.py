@@ -70,6 +70,8 @@ def test_runs(tmp_path: Path, name: str, mask: Any, expected: bytes) -> None:
     assert note["code"] in CODES[name]
     assert note["message"].startswith(f"repaired by {name}: expected ")
     assert json.loads(note["payload"]) == rows[1]
+    after = make_row(segmentation=json.loads(note["repaired"]), bbox=...)
+    assert read_whole(write_file(tmp_path, [after])).instances["counts"][0].as_py() == expected
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,8 @@ def test_polygons(tmp_path: Path, name: str, mask: Any, rings: Any) -> None:
     result = repaired(file, name)
     assert result.instances["counts"][1].as_py() == oracle.from_polygons(rings, 10, 10)
     assert result.repairs["code"].to_pylist() == [*CODES[name]]
+    [after] = result.repairs["repaired"].to_pylist()
+    assert oracle.from_polygons(json.loads(after), 10, 10) == oracle.from_polygons(rings, 10, 10)
     others = tuple(other for other in ALL if other != name)
     result = repaired(file, *others)
     assert result.instances["source_row"].to_pylist() == [0, 2]
