@@ -14,7 +14,8 @@ import secrets
 import tempfile
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,8 +127,7 @@ def file_system(uri: str) -> tuple[Any, str]:
 
 def exists(uri: str) -> bool:
     """Return whether a file or directory is there."""
-    fs, path = file_system(uri)
-    return _guard(uri, "look for", lambda: bool(fs.exists(path)))
+    return _kind(uri) is not None
 
 
 def file_bytes(uri: str) -> int:
@@ -249,14 +249,23 @@ def require_exclusive_create(uri: str) -> None:
     if not is_s3 or not s3_endpoint():
         return
     fs, path = file_system(uri)
-    _guard(uri, "create", lambda: fs.pipe_file(path, b"first", mode="create"))
-    # How a refusal is reported differs; what is there afterwards does not.
-    with suppress(StorageError):
-        _guard(uri, "create", lambda: fs.pipe_file(path, b"second", mode="create"))
-    found = read_bytes(uri)
+    # How a refusal is reported differs, and a first reply that was lost looks like one; what is
+    # there afterwards is what counts.
+    refusals: list[StorageError] = []
+    for data in (b"first", b"second"):
+        try:
+            _guard(uri, "create", partial(fs.pipe_file, path, data, mode="create"))
+        except StorageError as error:
+            refusals.append(error)
+    try:
+        found = read_bytes(uri)
+    except InputError as error:
+        raise (refusals[0] if refusals else error) from None
     remove(uri)
     if found == b"first":
         return
+    if refusals:
+        raise refusals[0]
     raise StorageError(
         f"{uri}: the store ignores conditional writes (If-None-Match), so that of two runs that "
         "publish at once one could destroy the other's commit; use a store that honours them"
@@ -324,9 +333,10 @@ def _expand(text: str, suffixes: tuple[str, ...]) -> list[str]:
     uri = to_uri(text)
     fs, path = file_system(uri)
     prefix = uri.partition("://")[0] + "://"
-    if _guard(uri, "look for", lambda: fs.isfile(path)):
+    kind = _kind(uri)
+    if kind == "file":
         return [uri]
-    if _guard(uri, "look for", lambda: fs.isdir(path)):
+    if kind == "directory":
         found = _guard(uri, "list", lambda: fs.find(path))
         readable = [name for name in found if _is_readable(name, path, suffixes)]
         if not readable:
@@ -336,11 +346,25 @@ def _expand(text: str, suffixes: tuple[str, ...]) -> list[str]:
             )
         return [prefix + name for name in readable]
     if any(char in path for char in "*?["):
-        matched = [name for name in _guard(uri, "list", lambda: fs.glob(path)) if fs.isfile(name)]
+        found = [prefix + name for name in _guard(uri, "list", lambda: fs.glob(path))]
+        matched = [found_uri for found_uri in found if _kind(found_uri) == "file"]
         if matched:
-            return [prefix + name for name in matched]
+            return matched
         raise InputError(f"{uri}: no file matches; quote the pattern and check the path")
     raise InputError(f"{uri}: no such file or directory; check the path (it was given as {text!r})")
+
+
+def _kind(uri: str) -> str | None:
+    """Return ``file``, ``directory`` or ``other``; None only where the store says: not there."""
+    fs, path = file_system(uri)
+
+    def look() -> str | None:
+        try:
+            return str(fs.info(path)["type"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    return _guard(uri, "look for", look)
 
 
 def _is_readable(name: str, root: str, suffixes: tuple[str, ...]) -> bool:

@@ -13,7 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -66,16 +66,23 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def s3_uri(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """URI of an empty place of its own in a bucket; the environment points there."""
+    with use_s3(s3_server, monkeypatch, s3_server.endpoint):
+        yield f"s3://{BUCKET}/{secrets.token_hex(6)}"
+
+
+@contextmanager
+def use_s3(server: S3Server, patch: pytest.MonkeyPatch, endpoint: str) -> Iterator[None]:
+    """Let the environment point to the server, by this endpoint of it."""
     import s3fs
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in s3_server.environment.items():
-        monkeypatch.setenv(name, value)
+        patch.delenv(name)
+    for name, value in {**server.environment, "AWS_ENDPOINT_URL": endpoint}.items():
+        patch.setenv(name, value)
     # fsspec keeps file systems by their arguments, and the environment is none.
     s3fs.S3FileSystem.clear_instance_cache()
     s3fs.S3FileSystem(use_listings_cache=False).mkdirs(BUCKET, exist_ok=True)
-    yield f"s3://{BUCKET}/{secrets.token_hex(6)}"
+    yield
     s3fs.S3FileSystem.clear_instance_cache()
 
 
@@ -90,6 +97,7 @@ def _start(weed: Path, folder: Path, config: Path) -> tuple[int, subprocess.Pope
         str(weed), f"-logdir={folder}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-dir={folder}", "-master.telemetry=false", "-volume.max=20",
         "-master.volumeSizeLimitMB=64", "-filer", "-s3", f"-s3.config={config}",
+        "-s3.port.iceberg=0", "-s3.port.lance=0",  # fixed ports, of which a machine has one
         f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]  # fmt: skip

@@ -40,13 +40,27 @@ def write_inputs(folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = (folder / "first.json", folder / "second.json")
     for path, images in zip(files, ((1, 2), (3,)), strict=True):
-        path.write_text(json.dumps([row for image in images for row in _rows(image)]))
+        path.write_text(json.dumps([row for image in images for row in rows(image)]))
     return files
 
 
-def _rows(image: int) -> list[dict[str, Any]]:
+def write_many(folder: Path, n_images: int, is_scattered: bool) -> tuple[Path, Path]:
+    """Write two files with images of their own, or with some of the rows of every image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = (folder / "first.json", folder / "second.json")
+    every = [row for image in range(n_images) for row in rows(image)]
+    half = len(every) // 2
+    parts = (every[::2], every[1::2]) if is_scattered else (every[:half], every[half:])
+    for path, part in zip(files, parts, strict=True):
+        path.write_text(json.dumps(part))
+    return files
+
+
+def rows(image: int) -> list[dict[str, Any]]:
+    """Return the rows of an image: one is merged, one filtered, one rejected, three are kept."""
     whole = np.zeros((12, 16), bool)
-    whole[1:9, image : image + 8] = True
+    left = image % 8
+    whole[1:9, left : left + 8] = True
     part = whole.copy()
     part[1:4] = False  # 5 of 8 rows: an IoU of 0.625 with the whole, between OLD and NEW
     other = np.zeros((12, 16), bool)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
 from pipeline.errors import ConfigError, InputError, StorageError
@@ -237,7 +238,60 @@ def test_a_store_without_exclusive_create_is_refused(monkeypatch: pytest.MonkeyP
     assert calls == ["create", "create", "remove"]
 
 
+class Lossy:
+    """A store whose first reply is lost: its client tries again, and is told that it is late."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def pipe_file(self, path: str, data: bytes, mode: str) -> None:
+        self.objects.setdefault(path, data)
+        raise OSError(22, "At least one of the pre-conditions you specified did not hold")
+
+    def cat_file(self, path: str, **options: Any) -> bytes:
+        if path not in self.objects:
+            raise FileNotFoundError(path)
+        return self.objects[path]
+
+    def rm_file(self, path: str) -> None:
+        del self.objects[path]
+
+
+def test_a_probe_whose_reply_was_lost_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lossy = Lossy()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(storage, "file_system", lambda uri: (lossy, "b/probe"))
+    storage.require_exclusive_create("s3://b/probe")
+    assert lossy.objects == {}
+
+
+def test_a_probe_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(Lossy):
+        def pipe_file(self, path: str, data: bytes, mode: str) -> None:
+            raise OSError(5, "SlowDown")
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(storage, "file_system", lambda uri: (Refusing(), "b/probe"))
+    with pytest.raises(StorageError, match=r"could not create it: .*SlowDown"):
+        storage.require_exclusive_create("s3://b/probe")
+
+
 # Inventory
+
+
+def test_a_place_that_cannot_be_looked_at_is_not_taken_for_absent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Closed(LocalFileSystem):
+        def info(self, path: Any, **options: Any) -> Any:
+            raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(storage, "file_system", lambda uri: (Closed(), "/data/a.json"))
+    monkeypatch.setattr("os.path.isfile", lambda path: False)
+    with pytest.raises(StorageError, match=r"could not look for it: .*Permission denied"):
+        storage.exists("file:///data/a.json")
+    with pytest.raises(StorageError, match=r"could not look for it: .*Permission denied"):
+        storage.list_inputs(["/data/a.json"])
 
 
 def test_a_directory_is_all_readable_files_below_it(folder_uri: str) -> None:
