@@ -55,11 +55,15 @@ class Died(Exception):
 
 
 class _Process(NamedTuple):
-    """A started process, and the ends of the pipes to it and from it."""
+    """A started process, the ends of the pipes to it and from it, and what it began with.
+
+    A copy begins with all memory of its parent, which is not of its own making.
+    """
 
     pid: int
     requests: int
     answers: int
+    inherited_bytes: int = 0
 
 
 class Child:
@@ -68,7 +72,8 @@ class Child:
     Parameters
     ----------
     memory_bytes : int
-        Resident memory at which it is ended (where /proc tells it).
+        Resident memory at which it is ended (where /proc tells it); of a copy, what it takes
+        beyond that of this process when it was made.
     is_forked : bool
         The process is a copy of this one, which takes no time to start; only where few threads
         run that could hold a lock. After one that did not end in time it is started from nothing.
@@ -154,7 +159,7 @@ class Child:
     def _require_limits(self, process: _Process, end_s: float) -> None:
         if time.monotonic() > end_s:
             raise Died("TIMEOUT", "it did not end in time")
-        if _resident_bytes(process.pid) > self._memory_bytes:
+        if _resident_bytes(process.pid) - process.inherited_bytes > self._memory_bytes:
             raise Died("MEMORY", "it took more memory than a worker may")
 
 
@@ -181,6 +186,7 @@ def _fork() -> _Process:
     """Start a process as a copy of this one."""
     requests_read, requests = os.pipe()
     answers, answers_write = os.pipe()
+    inherited_bytes = _resident_bytes(os.getpid())
     with warnings.catch_warnings():
         # Python warns of locks that other threads hold; a call that waits for one has a limit.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -197,7 +203,7 @@ def _fork() -> _Process:
             os._exit(1)
     os.close(requests_read)
     os.close(answers_write)
-    return _nonblocking(_Process(pid, requests, answers))
+    return _nonblocking(_Process(pid, requests, answers, inherited_bytes))
 
 
 def _nonblocking(process: _Process) -> _Process:

@@ -98,6 +98,17 @@ def test_errors_come_back_and_the_process_goes_on(child: Child) -> None:
     assert child.call(LIMIT_S, pid_of_the_process) == pid
 
 
+def test_what_a_copy_shares_with_a_large_parent_is_not_its_own() -> None:
+    ballast = b"x" * (512 << 20)
+    child = Child(256 << 20, is_forked=True)
+    try:
+        assert child.call(LIMIT_S, add, len(ballast), 1) == len(ballast) + 1
+        with pytest.raises(Died, match="it took more memory than a worker may"):
+            child.call(LIMIT_S, hoard)
+    finally:
+        child.close()
+
+
 @pytest.mark.parametrize(
     ("function", "code", "how"),
     [
