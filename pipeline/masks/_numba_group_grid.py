@@ -54,20 +54,29 @@ def sort_keys(keys, spare_keys, values, spare, starts, n_keys, n_bytes):
 
 
 @part
-def sort_found(found, n_found, grid):
-    """Sort listed members."""
-    if n_found > 32:
-        for f in range(n_found):
-            grid.keys[f] = found[f]
-        sort_keys(grid.keys, grid.spare_keys, found, grid.spare, grid.starts, n_found, 4)
+def sort_found(found, n_found, spare, starts):
+    """Sort listed rows: few by insertion, many by their bytes."""
+    if n_found <= 32:
+        for f in range(1, n_found):
+            v = found[f]
+            place = f
+            while place > 0 and found[place - 1] > v:
+                found[place] = found[place - 1]
+                place -= 1
+            found[place] = v
         return
-    for f in range(1, n_found):
-        v = found[f]
-        place = f
-        while place > 0 and found[place - 1] > v:
-            found[place] = found[place - 1]
-            place -= 1
-        found[place] = v
+    for place in range(0, 32, 8):
+        for bucket in range(257):
+            starts[bucket] = 0
+        for f in range(n_found):
+            starts[((found[f] >> place) & 255) + 1] += 1
+        for bucket in range(256):
+            starts[bucket + 1] += starts[bucket]
+        for f in range(n_found):
+            bucket = (found[f] >> place) & 255
+            spare[starts[bucket]] = found[f]
+            starts[bucket] += 1
+        found, spare = spare, found
 
 
 @inlined

@@ -130,7 +130,7 @@ def list_candidates(image, policy, work, n_members, leader, i, n_bits):
         image.rows, image.arena, work.grid, n_bits, i, area, policy.is_ios, work.found
     )
     if policy.is_component:
-        sort_found(work.found, n_found, work.grid)
+        sort_found(work.found, n_found, work.grid.spare, work.grid.starts)
     return n_found
 
 
