@@ -14,6 +14,7 @@ from pipeline import export, storage
 from pipeline.cli import run_job
 from pipeline.config import EncodeConfig, Encoding
 from pipeline.errors import ConfigError
+from pipeline.records import TABLES
 
 JSON = ("coco", "results", "detectron2")
 DESCRIPTION = (
@@ -40,9 +41,19 @@ def build_parser() -> ArgumentParser:
         "and licenses from; else images have id and size, categories their id as name.",
     )
     parser.add_argument(
-        "--fidelity", type=float, default=0.98, help="polygon: lowest IoU with the table's mask."
+        "--fidelity",
+        type=float,
+        default=None,
+        help="polygon: lowest IoU with the table's mask (default 0.98).",
     )
     return parser
+
+
+def encode_config(encoding: Encoding, fidelity: float | None) -> EncodeConfig:
+    """Return the settings of masks that are written anew."""
+    if fidelity is None:
+        return EncodeConfig(encoding=encoding)
+    return EncodeConfig(encoding=encoding, fidelity=fidelity)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
     asked = build_parser().parse_args(arguments)
     if asked.like and asked.to not in ("coco", "detectron2"):
         raise ConfigError(f"--like {asked.like}: goes with --to coco or detectron2, not {asked.to}")
+    if asked.fidelity is not None and asked.to != "polygon":
+        raise ConfigError(f"--fidelity {asked.fidelity}: goes with --to polygon, not {asked.to}")
+    encoding = EncodeConfig() if asked.to in JSON else encode_config(asked.to, asked.fidelity)
     uri = storage.to_uri(asked.output)
+    for table in TABLES:
+        if storage.is_inside(uri, storage.join(storage.to_uri(asked.out), table)):
+            raise ConfigError(f"--output {asked.output}: lies inside a table; name another place")
     if storage.exists(uri):
         raise ConfigError(f"--output {asked.output}: exists already; remove it or name another")
     with storage.open_output(uri) as stream:
@@ -58,7 +75,6 @@ def main(arguments: list[str] | None = None) -> int:
             like = storage.to_uri(asked.like) if asked.like else None
             count = export.export_json(asked.out, asked.to, stream, asked.version, like)
         else:
-            encoding = EncodeConfig(encoding=asked.to, fidelity=asked.fidelity)
             count = export.export_parquet(asked.out, encoding, stream, asked.version)
     print(f"{count:,} masks written to {asked.output}")
     return 0

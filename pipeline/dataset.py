@@ -95,6 +95,23 @@ def file_uris(output: str, version: int | None = None) -> list[str]:
     return [storage.join(uri, "compacted", row["path"]) for row in rows]
 
 
+def find_version(output: str, version: int | None = None) -> int:
+    """Return the version of the compacted table that is meant: the newest if none is named.
+
+    What reads a table more than once asks for this first: another run may publish meanwhile.
+    """
+    return publish.open_tables(storage.to_uri(output), version)["compacted"].version()
+
+
+def read_columns(output: str, columns: list[str], version: int) -> Iterator[pa.Table]:
+    """Yield some columns of a table, in the order of its rows; memory: some row groups of them."""
+    for uri in file_uris(output, version):
+        with storage.open_input(uri) as stream:
+            file = pq.ParquetFile(stream)
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, columns=columns)
+
+
 def read_config(uri: str) -> dict[str, dict[str, Any]]:
     """Return the settings, by step, that decided the rows of a file."""
     with storage.open_input(uri) as stream:

@@ -1,5 +1,8 @@
 """A published table in other people's formats: streamed, one row group in memory.
 
+What is needed of all rows first, which ids to write and which images there are, is read
+from those columns alone, in passes of bounded memory.
+
 ``bbox`` and ``area`` are what came in with the row where its mask is unchanged,
 since COCO's ``area`` decides which size class a mask counts for; where merging,
 cleaning or the encoding changed the mask they are measured on what is written.
@@ -28,6 +31,11 @@ _SIDES = tuple(enumerate("xywh"))
 
 XYWH_ABS = 1
 """detectron2's BoxMode of a box as left, top, width, height in pixels."""
+
+IDS_A_PASS = 1 << 22
+"""Ids that are compared with each other in memory: 32 MB of them."""
+
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 Rows = Iterable[tuple[pa.Table, list[dict[str, Any]]]]
 
@@ -98,6 +106,7 @@ def export_json(
     InputError
         If `like` is no annotation JSON, or lacks an image of the table or has it in another size.
     """
+    version = dataset.find_version(output, version)
     rows = _annotated(output, version)
     if to == "results":
         return _write_results(rows, stream)
@@ -107,7 +116,7 @@ def export_json(
         rows = _check_images(like, images, rows)
     if to == "detectron2":
         return _write_dicts(rows, stream, images)
-    return _write_coco(rows, stream, document)
+    return _write_coco(rows, _table_images(output, version), stream, document)
 
 
 def _read_images(uri: str, document: Document) -> dict[Any, _Image]:
@@ -149,6 +158,7 @@ def export_parquet(
     """
     n_masks = 0
     writer: pq.ParquetWriter | None = None
+    version = dataset.find_version(output, version)
     for rows in dataset.read_row_groups(output, version):
         stored = store_masks(one_chunk(rows["counts"]), rows, encoding)
         columns: dict[str, Any] = {
@@ -169,27 +179,72 @@ def export_parquet(
             writer = pq.ParquetWriter(stream, schema, **writer_options(schema, WriteConfig()))
         writer.write_table(table)
         n_masks += len(table)
-    if writer is not None:
-        writer.close()
+    if writer is None:
+        tables = dataset.publish.open_tables(storage.to_uri(output), version)
+        schema = tables["compacted"].to_pyarrow_dataset().schema
+        writer = pq.ParquetWriter(stream, schema.with_metadata({FORMAT_KEY: FORMAT_VERSION}))
+    writer.close()
     return n_masks
 
 
-def choose_ids(output: str, version: int | None = None) -> str:
+def choose_ids(output: str, version: int) -> str:
     """Return the column that can serve as annotation id: ``input_id`` if it is unique and whole.
 
-    Memory: 8 bytes a row, and nothing where the first ids are missing.
+    Memory: 8 bytes for each of `IDS_A_PASS` rows. A table of more is read in several
+    passes over the column, each of which compares its share of the ids by their hash.
     """
-    opened = dataset.publish.open_tables(storage.to_uri(output), version)["compacted"]
-    parts: list[np.ndarray] = []
-    for batch in opened.to_pyarrow_dataset().to_batches(columns=["input_id"]):
-        if batch.column(0).null_count:
+    uris = dataset.file_uris(output, version)
+    n_passes = max(1, -(-sum(map(_count_rows, uris)) // IDS_A_PASS))
+    for number in range(n_passes):
+        if not _are_unique(output, version, n_passes, number):
             return "instance_id"
-        parts.append(batch.column(0).to_numpy())
+    return "input_id"
+
+
+def _count_rows(uri: str) -> int:
+    with storage.open_input(uri) as stream:
+        return pq.read_metadata(stream).num_rows
+
+
+def _are_unique(output: str, version: int, n_passes: int, number: int) -> bool:
+    """Return whether no id of a pass is missing or there twice."""
+    parts: list[np.ndarray] = []
+    n_ids, n_allowed = 0, 2 * IDS_A_PASS
+    for rows in dataset.read_columns(output, ["input_id"], version):
+        column = one_chunk(rows["input_id"])
+        if column.null_count:
+            return False
+        new = column.to_numpy()
+        if n_passes > 1:
+            hashed = (new.astype(np.uint64) * _MIXER) >> np.uint64(32)
+            new = new[hashed % np.uint64(n_passes) == number]
+        parts.append(new)
+        n_ids += len(new)
+        if n_ids > n_allowed:  # more than a share: one id many times, or a rare whim of the hash
+            if _has_repeats(parts):
+                return False
+            n_allowed = 2 * n_ids
+    return not _has_repeats(parts)
+
+
+def _has_repeats(parts: list[np.ndarray]) -> bool:
     ids = np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
-    return "instance_id" if (ids[1:] == ids[:-1]).any() else "input_id"
+    return bool((ids[1:] == ids[:-1]).any())
 
 
-def _annotated(output: str, version: int | None) -> Rows:
+def _table_images(output: str, version: int) -> Iterator[dict[str, Any]]:
+    """Yield the images of a table; its rows are in their order."""
+    before = None
+    for rows in dataset.read_columns(output, ["image_id", "height", "width"], version):
+        code_N = one_chunk(rows["image_id"]).dictionary_encode().indices.to_numpy()
+        starts = pa.array(np.flatnonzero(np.diff(code_N, prepend=-1)))
+        for image in rows.take(starts).to_pylist():
+            if image["image_id"] != before:
+                before = image["image_id"]
+                yield {"id": before, "height": image["height"], "width": image["width"]}
+
+
+def _annotated(output: str, version: int) -> Rows:
     """Yield row groups and annotations: ids and boxes as they came, where they still hold."""
     uris = dataset.file_uris(output, version)
     if not uris:
@@ -223,15 +278,14 @@ def is_unchanged(rows: pa.Table, settings: dict[str, dict[str, Any]]) -> list[bo
     return pc.and_(is_exact, pc.equal(rows["n_merged"], 0)).to_pylist()
 
 
-def _write_coco(rows: Rows, stream: BinaryIO, document: Document | None) -> int:
-    images: dict[Any, tuple[int, int]] = {}
+def _write_coco(
+    rows: Rows, images: Iterable[dict[str, Any]], stream: BinaryIO, document: Document | None
+) -> int:
     categories: set[int] = set()
 
     def annotations() -> Iterator[dict[str, Any]]:
         for _, group in rows:
             for annotation in group:
-                height, width = annotation["segmentation"]["size"]
-                images[annotation["image_id"]] = (height, width)
                 if annotation["category_id"] is not None:
                     categories.add(annotation["category_id"])
                 yield annotation
@@ -242,7 +296,7 @@ def _write_coco(rows: Rows, stream: BinaryIO, document: Document | None) -> int:
         stream.write(b"," + msgspec.json.encode(document)[1:] + b"\n")
         return n_masks
     stream.write(b',"images":')
-    _write_list(({"id": key, "height": h, "width": w} for key, (h, w) in images.items()), stream)
+    _write_list(images, stream)
     stream.write(b',"categories":')
     _write_list(({"id": key, "name": str(key)} for key in sorted(categories)), stream)
     stream.write(b"}\n")

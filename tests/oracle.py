@@ -12,15 +12,19 @@ Masks are ``bool (H, W)``, strings are ``bytes``, sizes are ``(height, width)``.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import warnings
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 Size = tuple[int, int]
 
@@ -191,3 +195,25 @@ def from_polygons(rings: Sequence[Sequence[float]], height: int, width: int) -> 
 def _check_dense(size_hw: Size) -> None:
     if size_hw[0] * size_hw[1] > MAX_DENSE_PIXELS:
         raise ValueError(f"{size_hw} is too large to be made dense in a test")
+
+
+class Loaded(NamedTuple):
+    """What pycocotools' COCO makes of a dataset and results, in the order of the files."""
+
+    annotation_ids: list[int]
+    annotation_masks: list[bytes]
+    result_masks: list[bytes]
+
+
+def load_dataset(annotations: Path, results: Path | None = None) -> Loaded:
+    """Load annotations, and results onto them, with ``COCO`` and ``COCO.loadRes``."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        dataset = COCO(str(annotations))
+        loaded = dataset.loadRes(str(results)) if results else None
+    own = dataset.dataset["annotations"]
+    found = loaded.dataset["annotations"] if loaded else []
+    return Loaded(
+        [row["id"] for row in own],
+        [dataset.annToRLE(row)["counts"].encode() for row in own],
+        [loaded.annToRLE(row)["counts"].encode() for row in found] if loaded else [],
+    )

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 import pipeline
-from pipeline.config import CompactConfig, DedupConfig, EncodeConfig
+from pipeline import cli
+from pipeline import export as exporting
+from pipeline.config import CompactConfig, DedupConfig, EncodeConfig, WriteConfig
+from pipeline.dataset import find_version
 from pipeline.stored import coco_counts
 from tests import model, oracle
 from tests.outputs import run_inline
 
 ROOT = Path(__file__).resolve().parents[2]
+JOB = runpy.run_path(str(ROOT / "jobs" / "export.py"))
 RESULTS = "detectron2_mask_rcnn_coco_instances_results.json"
 LVIS = "lvis_val_100.json"
 
@@ -41,14 +51,18 @@ def outputs(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def export(output: Path, to: str, target: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "jobs" / "export.py"), str(output)]
-    return subprocess.run(
-        [*command, "--to", to, "--output", str(target), *flags],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_job([str(output), "--to", to, "--output", str(target), *flags])
+
+
+def run_job(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the job in this process, as its last lines do."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            code = cli.run_job(lambda: JOB["main"](arguments))
+        except SystemExit as end:  # of the command line
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
 
 
 def masks(rows: list[dict[str, Any]]) -> dict[Any, bytes]:
@@ -212,6 +226,150 @@ def test_existing_file_is_not_overwritten(outputs: dict[str, Path], tmp_path: Pa
     assert done.returncode == 2
     assert "exists already" in done.stderr
     assert (tmp_path / "x.json").read_text() == "precious"
+
+
+def compact_rows(
+    tmp_path: Path, ids: list[int | None], images: list[int] | None = None, group_rows: int = 2
+) -> str:
+    """Publish one small mask an id, in row groups of few rows; return the output."""
+    masks = [oracle.encode(np.eye(5, dtype=bool) | (np.arange(25).reshape(5, 5) == 3))] * len(ids)
+    rows = [
+        {
+            **({} if id is None else {"id": id}),
+            "image_id": images[n] if images else n,
+            "category_id": 1,
+            "segmentation": {"size": [5, 5], "counts": mask.decode()},
+            "score": 0.5,
+        }
+        for n, (id, mask) in enumerate(zip(ids, masks, strict=True))
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    config = CompactConfig(
+        inputs=(str(tmp_path / "rows.json"),),
+        output=str(tmp_path / "out"),
+        dedup=DedupConfig(group="none"),
+        write=WriteConfig(row_group_rows=group_rows),
+    )
+    run_inline(config)
+    return str(tmp_path / "out")
+
+
+@pytest.mark.parametrize("ids_a_pass", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("ids", "column"),
+    [
+        ([7, -3, 2**62, 0, 5, 11], "input_id"),
+        ([7, 3, 4, 1, 5, 7], "instance_id"),
+        ([2] * 9, "instance_id"),
+        ([7, 3, 4, 1, 5, None], "instance_id"),
+        ([None] * 3, "instance_id"),
+    ],
+)
+def test_ids_as_they_came_if_they_are_a_key(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ids: list[int | None],
+    column: str,
+    ids_a_pass: int,
+) -> None:
+    output = compact_rows(tmp_path, ids)
+    monkeypatch.setattr(exporting, "IDS_A_PASS", ids_a_pass)
+    assert exporting.choose_ids(output, find_version(output)) == column
+    stream = io.BytesIO()
+    assert exporting.export_json(output, "coco", stream) == len(ids)
+    written = [row["id"] for row in json.loads(stream.getvalue())["annotations"]]
+    assert len(set(written)) == len(ids)
+    assert column == "instance_id" or written == ids
+
+
+def test_images_are_written_once_each(tmp_path: Path) -> None:
+    images = [3, 3, 3, 1, 1, 2, 9, 9]
+    output = compact_rows(tmp_path, list(range(8)), images, group_rows=1)
+    stream = io.BytesIO()
+    exporting.export_json(output, "coco", stream)
+    document = json.loads(stream.getvalue())
+    assert document["images"] == [{"id": n, "height": 5, "width": 5} for n in (1, 2, 3, 9)]
+    assert [row["image_id"] for row in document["annotations"]] == sorted(images)
+
+
+@pytest.mark.parametrize("to", ["coco", "results", "detectron2", "crack"])
+def test_a_table_without_rows(tmp_path: Path, to: str) -> None:
+    (tmp_path / "none.json").write_text("[]")
+    output = tmp_path / "out"
+    run_inline(CompactConfig(inputs=(str(tmp_path / "none.json"),), output=str(output)))
+    done = export(output, to, tmp_path / "x")
+    assert (done.returncode, done.stdout[:15]) == (0, "0 masks written"), done.stderr
+    if to == "crack":
+        assert "crack" in pq.read_table(tmp_path / "x").column_names
+    else:
+        empty = {"annotations": [], "images": [], "categories": []}
+        assert json.loads((tmp_path / "x").read_text()) == (empty if to == "coco" else [])
+
+
+def test_pycocotools_loads_what_is_written(outputs: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("rle", "crack", "polygon"):
+        for to in ("coco", "results"):
+            done = export(outputs[name], to, tmp_path / f"{name}-{to}.json")
+            assert done.returncode == 0, done.stderr
+        written = json.loads((tmp_path / f"{name}-coco.json").read_text())["annotations"]
+        loaded = oracle.load_dataset(
+            tmp_path / f"{name}-coco.json",
+            tmp_path / f"{name}-results.json" if name != "crack" else None,
+        )
+        strings = [value for i in pipeline.load(str(outputs[name])) for value in i.rows["counts"]]
+        assert loaded.annotation_masks == [value.as_py() for value in strings]
+        assert loaded.annotation_ids == [row["id"] for row in written]
+        if name != "crack":  # ground truths have no scores, so they are no results
+            assert loaded.result_masks == loaded.annotation_masks
+
+
+@pytest.mark.parametrize("encoding", ["rle", "crack", "polygon"])
+def test_readers_of_parquet_read_what_is_written(
+    outputs: dict[str, Path], tmp_path: Path, encoding: str
+) -> None:
+    target = tmp_path / "x.parquet"
+    assert export(outputs["rle"], encoding, target).returncode == 0
+    expected = pq.read_table(target).to_pylist()
+    assert pl.read_parquet(target).to_dicts() == expected
+    with duckdb.connect() as connection:
+        found = connection.sql(f"SELECT * FROM read_parquet('{target}')").fetchall()
+    assert found == [tuple(row.values()) for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--to", "rle", "--fidelity", "0.9"], "goes with --to polygon, not rle"),
+        (["--to", "coco", "--fidelity", "0.9"], "goes with --to polygon, not coco"),
+        (["--to", "polygon", "--fidelity", "1.5"], "encode.fidelity: expected a number in (0, 1]"),
+        (["--to", "png"], "invalid choice: 'png'"),
+        (["--to", "coco", "--version", "99"], "version"),
+        (["--to", "coco", "--vers", "0"], "--vers"),
+        ([], "--to"),
+    ],
+)
+def test_wrong_flags_are_said(
+    outputs: dict[str, Path], tmp_path: Path, flags: list[str], message: str
+) -> None:
+    done = run_job([str(outputs["rle"]), "--output", str(tmp_path / "x"), *flags])
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_output_within_the_table_is_refused(outputs: dict[str, Path]) -> None:
+    done = export(outputs["rle"], "coco", outputs["rle"] / "compacted" / "x.json")
+    assert done.returncode == 2
+    assert "lies inside a table" in done.stderr
+
+
+def test_the_script_ends_with_the_job_s_code(outputs: dict[str, Path], tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "export.py"), str(outputs["rle"])]
+    for code in (0, 2):  # the second time the file exists
+        flags = ["--to", "results", "--output", str(tmp_path / "x.json")]
+        done = subprocess.run([*command, *flags], capture_output=True, timeout=120, check=False)
+        assert done.returncode == code, done.stderr
 
 
 def test_nothing_published_is_said(tmp_path: Path) -> None:
