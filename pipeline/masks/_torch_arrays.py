@@ -51,6 +51,16 @@ def to_offsets(lengths_N: Tensor) -> Tensor:
     return offsets_N1
 
 
+def sums_of(values_M: Tensor, offsets_N1: Tensor) -> Tensor:
+    """Sum up the int32 values of each row: int64 (N,), each sum below 2**31.
+
+    The sum over all rows may wrap: the difference of two places then does too.
+    """
+    sums_M1 = values_M.new_zeros(len(values_M) + 1)
+    torch.cumsum(values_M, 0, dtype=torch.int32, out=sums_M1[1:])
+    return torch.diff(pick(sums_M1, offsets_N1)).long()
+
+
 def expand(lengths_N: Tensor, offsets_N1: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """Row of each of ``total`` elements, and the element's place in its row."""
     row_M = torch.repeat_interleave(lengths_N, output_size=total)

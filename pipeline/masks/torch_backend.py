@@ -7,10 +7,12 @@ set of launches on ``device``, "cpu" or "cuda". Nothing loops over masks, images
 pairs. The number of launches depends on two things only: *stretches*, into which
 a batch is cut so that memory stays bounded, and *rounds*, in which leaders are found.
 
-Memory of a stretch: a character costs about `BYTES_PER_CHAR` bytes on the device
-at the worst moment, a pair that is looked at or a run that is expanded
-`BYTES_PER_ITEM`; the limits follow from these and `SCRATCH_BYTES`. One image, or
-one row's pairs, is never cut: a larger one is a stretch of its own.
+Memory of a stretch: a character costs at most `BYTES_PER_CHAR` bytes on the device
+at the worst moment, a pair that is looked at or a column that is expanded
+`BYTES_PER_ITEM`; the limits follow from these and `SCRATCH_BYTES`, and a test holds
+what is allocated against them. Pairs that box and area leave are kept, and take as
+much again each. One image, or one row's pairs, is never cut: a larger one is a stretch
+of its own.
 """
 
 from __future__ import annotations
@@ -37,10 +39,10 @@ SCRATCH_BYTES = 2**30
 """What the arrays of one stretch may take on the device, beside the result."""
 
 BYTES_PER_CHAR = 128
-"""Sixteen int64 per run at once (numbers, sums, positions, keys), a run a character."""
+"""Sixteen int64 per run at once in `to_coco`, which takes the most; a run a character."""
 
 BYTES_PER_ITEM = 128
-"""Sixteen int64 per pair that is looked at, or per run that is expanded."""
+"""Sixteen int64 per pair that is looked at, or per run or column that is expanded."""
 
 CHARS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_CHAR
 ITEMS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_ITEM

@@ -5,35 +5,22 @@ Everything runs on "cpu", and once more on "cuda" where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.errors import ConfigError, MaskError
 from pipeline.masks import group, merge, rle, torch_backend
 from pipeline.masks.batch import CocoStrings
 from tests import model, strategies
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
-DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
+from tests.devices import DEVICES, Calls
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -372,18 +359,6 @@ def test_broken_groups_are_refused(device: str) -> None:
 # --- Launches and memory -------------------------------------------------------------------------
 
 
-class CountCalls(TorchDispatchMode):
-    """Count everything that is asked of the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.n_calls += 1
-        return func(*args, **(kwargs or {}))
-
-
 def many(given_rows: tuple[Any, ...], n_images: int) -> tuple[Any, ...]:
     """Repeat one image's rows as so many images."""
     strings, sizes_N2, _, category_N, is_crowd_N, _ = given_rows
@@ -404,7 +379,7 @@ def test_calls_do_not_grow_with_images(device: str, policy: Any) -> None:
     counted: list[int] = []
     for n_images in (10, 10_000):
         given_rows = many(one, n_images)
-        with CountCalls() as calls:
+        with Calls() as calls:
             found = torch_backend.group_masks(
                 *given_rows, threshold=0.5, group=policy, device=device
             )

@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.errors import MaskError
 from pipeline.masks import contour, rle, torch_contour
 from pipeline.masks.batch import MaskBatch
 from tests import strategies
+from tests.devices import DEVICES, Calls
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
-pytestmark = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+pytestmark = pytest.mark.parametrize("device", DEVICES)
 
 
 def assert_same(batch: MaskBatch, device: str) -> None:
@@ -79,23 +77,13 @@ def test_boundaries_that_are_too_long_are_refused_by_row(device: str) -> None:
         torch_contour.encode_crack(batch, device=device)
 
 
-class CountCalls(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.n_calls += 1
-        return func(*args, **(kwargs or {}))
-
-
 def test_calls_do_not_grow_with_masks(device: str) -> None:
     masks = list(np.random.default_rng(2).random((5, 9, 9)) < 0.6)
     counted: list[int] = []
     for n_copies in (10, 10_000):
         batch = strategies.to_batch(masks)
         batch = rle.take(batch, np.tile(np.arange(5), n_copies))
-        with CountCalls() as calls:
+        with Calls() as calls:
             torch_contour.encode_crack(batch, device=device)
         counted.append(calls.n_calls)
     assert counted[0] == counted[1] < 1000

@@ -14,9 +14,9 @@ from pipeline.errors import MaskError
 from pipeline.masks import dense, torch_dense
 from pipeline.masks.batch import MaskBatch
 from tests import strategies
+from tests.devices import DEVICES
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
-pytestmark = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+pytestmark = pytest.mark.parametrize("device", DEVICES)
 
 
 def assert_same(found: MaskBatch, expected: MaskBatch) -> None:
