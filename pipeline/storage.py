@@ -7,6 +7,7 @@ byte ranges. A write is atomic: a reader sees all of the bytes or none.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -182,6 +183,11 @@ def open_output(uri: str) -> Generator[BinaryIO]:
 
     For what is too large for `write_bytes`: it is written to a temporary file,
     beside a local target, on this machine's disk for a remote one.
+
+    Raises
+    ------
+    StorageError
+        If there is no room for the temporary file, naming its folder.
     """
     fs, path = file_system(uri)
     is_local_file = isinstance(fs, LocalFileSystem)
@@ -197,6 +203,13 @@ def open_output(uri: str) -> Generator[BinaryIO]:
             _guard(uri, "write", lambda: os.replace(temp, path))
         else:
             _guard(uri, "write", lambda: fs.put_file(str(temp), path))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        hint = "" if is_local_file else "; TMPDIR names another folder"
+        raise StorageError(
+            f"{uri}: could not write it: {error} in {folder}, where it is put together{hint}"
+        ) from error
     finally:
         temp.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 ENVIRONMENT = {
     **os.environ,
@@ -26,35 +28,80 @@ ENVIRONMENT = {
 READY_S = 120
 
 
+class Head(NamedTuple):
+    """Where a head takes jobs, and where drivers and other nodes join it."""
+
+    dashboard: str
+    gcs: str
+
+
 @contextmanager
-def running_head() -> Iterator[str]:
-    """Start a head with two CPUs; give the address of its dashboard, which takes jobs."""
+def running_head(environment: dict[str, str] | None = None) -> Iterator[Head]:
+    """Start a head with two CPUs."""
     ports = free_ports(5)
     folder = Path(tempfile.mkdtemp(prefix="mp-ray-"))  # short: sockets lie below it
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
     flags = [f"--{name}={port}" for name, port in zip(names, ports, strict=False)]
-    head = subprocess.Popen(
-        [
-            *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
-            *("--num-cpus=2", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1"),
-            *(f"--temp-dir={folder}", f"--dashboard-agent-grpc-port={ports[4]}", *flags),
-        ],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    flags += [f"--temp-dir={folder}", f"--dashboard-agent-grpc-port={ports[4]}"]
+    head = _start(["--head", "--dashboard-host=127.0.0.1", *flags], environment)
     address = f"http://127.0.0.1:{ports[1]}"
     try:
         wait_until_ready(address, head)
-        yield address
+        yield Head(address, f"127.0.0.1:{ports[0]}")
     finally:
-        head.send_signal(signal.SIGTERM)
-        try:
-            head.wait(30)
-        except subprocess.TimeoutExpired:
-            head.kill()
-            head.wait()
+        _end(head)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def join_head(head: Head, environment: dict[str, str]) -> Iterator[None]:
+    """Add a second node with two CPUs to a head."""
+    ports = free_ports(2)
+    flags = ["--dashboard-agent-listen-port", "--dashboard-agent-grpc-port"]
+    node = _start(
+        [
+            *(f"--address={head.gcs}", "--min-worker-port=0", "--max-worker-port=0"),
+            *(f"{flag}={port}" for flag, port in zip(flags, ports, strict=True)),
+        ],
+        environment,
+    )
+    try:
+        wait_until_joined(head, node)
+        yield
+    finally:
+        _end(node)
+
+
+def _start(flags: list[str], environment: dict[str, str] | None) -> subprocess.Popen[bytes]:
+    ray = str(Path(sys.executable).parent / "ray")
+    return subprocess.Popen(
+        [ray, "start", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", *flags],
+        env={**ENVIRONMENT, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _end(node: subprocess.Popen[bytes]) -> None:
+    node.send_signal(signal.SIGTERM)
+    try:
+        node.wait(30)
+    except subprocess.TimeoutExpired:
+        node.kill()
+        node.wait()
+
+
+def wait_until_joined(head: Head, node: subprocess.Popen[bytes]) -> None:
+    """Return when a head knows of two nodes; fail when the second ends or takes too long."""
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        assert node.poll() is None, f"the second node ended with {node.returncode}"
+        with urllib.request.urlopen(f"{head.dashboard}/nodes?view=summary", timeout=30) as reply:
+            nodes = json.load(reply)["data"]["summary"]
+        if sum(each["raylet"].get("state") == "ALIVE" for each in nodes) == 2:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"the second node did not join within {READY_S} s")
 
 
 def wait_until_ready(address: str, head: subprocess.Popen[bytes]) -> None:

@@ -53,6 +53,9 @@ class Proxy:
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream).netloc
         self.rule: Rule = lambda request: None
+        self.is_stale = False
+        """Answer a listing as it was answered first while this was so."""
+        self.listings: dict[str, tuple[http.client.HTTPResponse, bytes]] = {}
         self.seen: list[tuple[Request, Fault | None]] = []
         self.lock = threading.Lock()
         self.connections: set[socket.socket] = set()
@@ -122,7 +125,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Do one request, or let it meet its fault."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         assert "Transfer-Encoding" not in self.headers, "no client sends bodies of unknown length"
-        fault = self.proxy.decide(_describe(self.command, self.path))
+        request = _describe(self.command, self.path)
+        fault = self.proxy.decide(request)
         if fault in ANSWERS:
             self.fail(*ANSWERS[fault])
         elif fault == "hang":
@@ -134,6 +138,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if fault == "lose":
                 self.forward(body)
             self.close_connection = True
+        elif self.proxy.is_stale and request.verb == "LIST":
+            if self.path not in self.proxy.listings:
+                self.proxy.listings[self.path] = self.forward(body)
+            self.reply(*self.proxy.listings[self.path])
         else:
             self.reply(*self.forward(body))
 

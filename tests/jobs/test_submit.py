@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_submitted_job_compacts(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "detectron2_mask_rcnn_coco_instances_results.json"
-    with running_head() as address:
+    with running_head() as head:
         done = subprocess.run(
             [
                 *(str(Path(sys.executable).parent / "ray"), "job", "submit"),
-                *("--address", address, "--working-dir", ".", "--"),
+                *("--address", head.dashboard, "--working-dir", ".", "--"),
                 *("python", "jobs/compact.py", str(path), "--output", str(tmp_path / "out")),
             ],
             env=ENVIRONMENT,

@@ -17,12 +17,16 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 BY_CATEGORY = {666: "crash", 667: "loop", 668: "memory"}
 
 
 def die(what: str) -> None:
+    """Do it; a test may wait for the file that the environment names."""
+    if what and "POISON_SIGN" in os.environ:
+        open(os.environ["POISON_SIGN"], "w").close()
     if what == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif what == "loop":
@@ -33,10 +37,18 @@ def die(what: str) -> None:
             hoard.append(b"x" * (32 << 20))
 
 
+def hold(step: str) -> None:
+    """Stop here for ever, if that is what the environment says of this step."""
+    if os.environ.get("POISON_HOLD") == step:
+        open(os.environ["POISON_SIGN"], "w").close()
+        threading.Event().wait()
+
+
 def poison_compact(module: Any) -> None:
     own = module.compact_unit
 
     def compact_unit(instances: Any, *arguments: Any) -> Any:
+        hold("compact")
         rows = instances.select(["category_id", "image_id"]).to_pylist()
         for row in rows:
             die(BY_CATEGORY.get(row["category_id"], ""))
@@ -52,6 +64,7 @@ def poison_read(module: Any) -> None:
     own = module.read
 
     def read(part: Any, source: Any, config: Any, id_type: str) -> Any:
+        hold("read")
         with open(part.uri.removeprefix("file://"), "rb") as stream:
             data = stream.read()[part.start : part.stop]
         for what in ("crash", "loop", "memory"):

@@ -1,0 +1,100 @@
+"""F9: a real file system without room, for the output and for temporary files."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from pipeline import storage
+from pipeline.errors import StorageError
+from tests.faults import small, survival
+
+BYTES = 1 << 20
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Generator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={BYTES}", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a file system of its own cannot be mounted: {done.stderr}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_up(volume: Path, free_bytes: int) -> Path:
+    """Leave this much room on a file system; return the file that takes the rest."""
+    filler = volume / "filler"
+    left = shutil.disk_usage(volume).free - free_bytes
+    filler.write_bytes(bytes(max(0, left)))
+    return filler
+
+
+def runs_on(undisturbed: small.Undisturbed, volume: Path, free_bytes: int) -> bool:
+    """Return whether a run succeeds in so much room; check what it leaves where it does not."""
+    output = volume / "out"
+    survival.prepare(undisturbed, output, is_second=True)
+    filler = fill_up(volume, free_bytes)
+    outcome, error = small.attempt(small.configure(undisturbed.inputs, output))
+    if error is not None:
+        assert isinstance(error, StorageError)
+        assert error.exit_code == 5
+        assert str(output) in error.message
+        assert "No space left on device" in error.message
+        assert small.published(output) == undisturbed.old
+        assert not list(output.rglob(".maskpress-tmp-*"))
+    filler.unlink()
+    survival.check(undisturbed, output, is_second=True)
+    return outcome is not None
+
+
+def test_an_output_without_room(undisturbed: small.Undisturbed, volume: Path) -> None:
+    assert not runs_on(undisturbed, volume, 0)
+    assert not runs_on(undisturbed, volume, 24 << 10)
+    assert runs_on(undisturbed, volume, 512 << 10)
+
+
+@pytest.mark.long
+def test_an_output_that_lacks_any_number_of_pages(
+    undisturbed: small.Undisturbed, volume: Path
+) -> None:
+    pages = 0
+    while not runs_on(undisturbed, volume, 4096 * pages):
+        pages += 1
+    assert pages > 10
+
+
+def test_a_temporary_file_without_room_is_named(
+    volume: Path, s3_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_up(volume, 8192)
+    monkeypatch.setattr(tempfile, "tempdir", str(volume))
+
+    def write() -> None:
+        with storage.open_output(f"{s3_uri}/large.json") as stream:
+            stream.write(bytes(1 << 16))
+
+    with pytest.raises(StorageError, match=f"No space left on device in {volume}"):
+        write()
+    assert [path.name for path in volume.iterdir()] == ["filler"]
+    assert not storage.exists(f"{s3_uri}/large.json")
+
+
+def test_an_error_of_the_block_stays_what_it_was(tmp_path: Path) -> None:
+    def write() -> None:
+        with storage.open_output(storage.to_uri(str(tmp_path / "a.json"))):
+            raise PermissionError(13, "not ours")
+
+    with pytest.raises(PermissionError, match="not ours"):
+        write()
+    assert list(tmp_path.iterdir()) == []
