@@ -114,7 +114,7 @@ def list_pairs_of_members(
                 n_entries = drop_closed(n_entries, n_members, grid, extent, n_bits)
             close_entry(grid, i)
             n_found = search_grid(rows, rows.x0, grid, n_bits, i, area, is_ios, found)
-            sort_found(found, n_found, grid)
+            sort_found(found, n_found, grid.spare, grid.starts)
         else:
             scan.area[u] = 0
             n_found = search_scan(rows, members, n_members, u + 1, scan, i, area, is_ios, found)
