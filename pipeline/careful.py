@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline import steps
+from pipeline import room, steps
 from pipeline.child import Child, Died
 from pipeline.config import CompactConfig, ReadConfig, parse_duration
 from pipeline.errors import CompactionError
@@ -26,25 +26,12 @@ from schemas.instances import instances_schema
 LEAST_S = 30.0
 """Time that the smallest part of a unit has, a start of compiled code included."""
 
-_BASE_BYTES = 1 << 30
-_PER_BYTE = 8
-
 
 def seconds(config: CompactConfig) -> float:
     """Return the time that a unit may take to be read, or to be compacted."""
     limit_s = parse_duration(config.run.unit_timeout)
     assert limit_s is not None
     return limit_s
-
-
-def worker_bytes(config: CompactConfig) -> int:
-    """Return the memory that a worker needs for a unit, which may hold 4 times its bytes."""
-    return _BASE_BYTES + _PER_BYTE * 4 * config.run.unit_bytes
-
-
-def most_bytes(config: CompactConfig) -> int:
-    """Return the memory at which a worker is ended: that of the largest image that is allowed."""
-    return max(2 * worker_bytes(config), _BASE_BYTES + _PER_BYTE * config.read.max_image_bytes)
 
 
 class Careful:
@@ -62,7 +49,7 @@ class Careful:
         self._context = context._replace(is_careful=False, done=frozenset())
         self._has_gpu = has_gpu
         self._unit_s = seconds(context.config)
-        self._child = Child(most_bytes(context.config), context.can_fork)
+        self._child = Child(room.most_bytes(context.config), context.can_fork)
 
     def read(
         self, part: Slice, source: SourceContext, config: ReadConfig, id_type: str

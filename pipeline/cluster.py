@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 import ray
 import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline import backend, storage
+from pipeline import backend, room, storage
 from pipeline.config import CompactConfig
 from pipeline.errors import CompactionError, ConfigError, causes
+from pipeline.plan import Plan
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,12 +35,13 @@ which costs more than a unit of work."""
 
 
 class PoolSize(msgspec.Struct):
-    """How many actors run, and what each actor and task reserves of a CPU and a GPU."""
+    """How many actors run, and what each actor and task reserves of a CPU, a GPU, and memory."""
 
     actors: int
     actor_cpus: float
     task_cpus: float
     actor_gpus: float = 0.0
+    memory_bytes: int = 0
 
 
 def start(config: CompactConfig) -> None:
@@ -114,13 +117,20 @@ def start_local(**options: Any) -> None:
         ray.init(address="local", include_dashboard=False, **quiet, **options)
 
 
-def pool_size(config: CompactConfig) -> PoolSize:
+def pool_size(config: CompactConfig, largest_unit_bytes: int = 0) -> PoolSize:
     """Size the actor pool so that reads and writes always find a CPU.
 
     Actors take half of the CPUs; a pool that takes all of them waits for ever
     for reads that cannot start. An actor reserves a little less than a task, so
     that Ray does not fuse reading into it. Where masks are compared on GPUs there
-    is one actor for each, or `run.workers` actors share them.
+    is one actor for each, or `run.workers` actors share them. Every actor and task reserves
+    what the largest unit needs, so that no node is given more of them than it can hold; where
+    a node could not hold an actor and a task, there are fewer actors.
+
+    Raises
+    ------
+    CompactionError
+        If no node can hold a single one.
     """
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
@@ -128,7 +138,49 @@ def pool_size(config: CompactConfig) -> PoolSize:
     actors = config.run.workers or max(1, int(gpus if is_on_gpu else cpus // 2))
     task_cpus = 1.0 if cpus >= 4 else 0.5
     actor_cpus = min(1.0, cpus / (2 * actors)) - 0.01
-    return PoolSize(actors, actor_cpus, task_cpus, min(1.0, gpus / actors) if is_on_gpu else 0.0)
+    actor_gpus = min(1.0, gpus / actors) if is_on_gpu else 0.0
+    memory_bytes = room.worker_bytes(config, largest_unit_bytes)
+    places = room.require_memory(memory_bytes, _node_memory(), config)
+    # At least one place is a task's: without it nothing would be read.
+    actors = max(1, min(actors, places - 1))
+    if places < 2:
+        memory_bytes = memory_bytes // 2 if places else 0
+    return PoolSize(actors, actor_cpus, task_cpus, actor_gpus, memory_bytes)
+
+
+def require_room(plan: Plan, config: CompactConfig, pool: PoolSize) -> None:
+    """Refuse a run whose rows have no place between its steps: in object stores or on disks.
+
+    Raises
+    ------
+    StorageError
+        Naming the volumes, and what is needed and free.
+    """
+    if not config.run.check_space:
+        return
+    stores = int(ray.cluster_resources().get("object_store_memory", 0))
+    needed = room.moving_bytes(plan, pool.actors)
+    if needed > stores:
+        room.require_spill(needed, stores, _spill_volumes())
+
+
+def _node_memory() -> list[int]:
+    """Return the memory that each node gives to actors and tasks."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [int(resources.get("memory", 0)) for resources in nodes]
+
+
+def _spill_volumes() -> dict[str, tuple[int, int]]:
+    """Return free and all bytes of where each node spills what its object store cannot hold."""
+    look = ray.remote(num_cpus=0, max_retries=1)(storage.free_bytes)
+    found: dict[str, Any] = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            session = Path(node["ObjectStoreSocketName"].removeprefix("unix:")).parents[1]
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            place = f"{session} on {node['NodeManagerAddress']}"
+            found[place] = look.options(scheduling_strategy=here).remote(session)
+    return dict(zip(found, ray.get(list(found.values())), strict=True))
 
 
 def detector_gpus(config: CompactConfig, workers: int) -> float:

@@ -319,6 +319,9 @@ class RunConfig:
     no_progress: str = "2h"
     """Time without a finished unit of work after which the run stops with an error."""
 
+    check_space: bool = True
+    """Refuse to start where memory or disks are too small by estimate; false tries all the same."""
+
     unit_timeout: str = "10m"
     """Time in which a unit of work is read or compacted, else it is searched for the row."""
 

@@ -24,6 +24,7 @@ from pipeline import (
     evaluate,
     publish,
     report,
+    room,
     runs,
     samples,
     storage,
@@ -136,6 +137,7 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
     if not fits_here(plan, config):
         cluster.start(config)
         timer.done("ray_start")
+    room.require_output(plan, output, config)
     if old_plan is None:
         runs.begin(plan, output)
         timer.done("begin")
@@ -308,7 +310,8 @@ def stream(
     A keyed shuffle is in the way only where the plan has bounds. What moves
     through Ray is one row per unit (see `pipeline.transfer`).
     """
-    pool = cluster.pool_size(config)
+    pool = cluster.pool_size(config, plan.largest_unit_bytes)
+    cluster.require_room(plan, config, pool)
     context = tasks.UnitContext.of(plan, config, output, done, is_careful)
     units = [pa.table({"task": [task]}) for task in tasks.read_tasks(plan, done)]
     if not units:
@@ -316,7 +319,11 @@ def stream(
 
     def read(rows: Any) -> Any:
         rows = rows.map_batches(
-            tasks.read_units, fn_args=(context,), num_cpus=pool.task_cpus, **_TASK
+            tasks.read_units,
+            fn_args=(context,),
+            num_cpus=pool.task_cpus,
+            memory=pool.memory_bytes,
+            **_TASK,
         )
         if plan.bounds is not None:
             rows = rows.repartition(plan.n_units, keys=["partition"])
@@ -342,6 +349,7 @@ def compact_rows(
             compute=ray.data.ActorPoolStrategy(size=pool.actors),
             num_cpus=pool.actor_cpus,
             num_gpus=pool.actor_gpus,
+            memory=pool.memory_bytes,
             **ACTOR,
         )
         rows = rows.map_batches(

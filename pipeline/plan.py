@@ -72,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True):
         Share of the images on which estimates are made.
     skipped : list of SkippedFile
         Files that were left out; part of the run_id, not of the inventory.
+    largest_unit_bytes : int
+        About how many bytes of input the largest unit of work reads, decompressed; 0: not known.
     is_published : bool
         The run is live: its files are written anew as they were, or not at all.
     """
@@ -87,6 +89,7 @@ class Plan(msgspec.Struct, frozen=True):
     n_rows: int
     sample_fraction: float
     skipped: list[SkippedFile] = []
+    largest_unit_bytes: int = 0
     is_published: bool = False
 
     @property
@@ -98,6 +101,11 @@ class Plan(msgspec.Struct, frozen=True):
     def input_bytes(self) -> int:
         """Bytes of all input files."""
         return sum(file.file_bytes for file in self.inventory)
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes that reading all inputs takes, about, decompressed."""
+        return sum(part.read_bytes for unit in self.read_units for part in unit.slices)
 
 
 def name_run(inventory: Sequence[InputFile], config: CompactConfig) -> str:
@@ -163,6 +171,7 @@ def make_plan(
         n_rows=sum(part.n_rows for part in slices),
         sample_fraction=_sample_fraction(scans),
         skipped=list(skipped),
+        largest_unit_bytes=_largest_bytes(packs, scans, bounds),
     )
 
 
@@ -226,11 +235,7 @@ def quantile_bounds(scans: Sequence[FileScan], n_partitions: int) -> list[int | 
 
     Every file's sample weighs as much as the bytes it stands for.
     """
-    pairs: list[tuple[int | str, float]] = []
-    for scan in scans:
-        weight = sum(part.read_bytes for part in scan.slices) / max(len(scan.image_id_sample), 1)
-        pairs += [(value, weight) for value in scan.image_id_sample]
-    pairs.sort(key=lambda pair: _sort_key(pair[0]))
+    pairs = _weighed_ids(scans)
     cumulative = np.cumsum([weight for _, weight in pairs])
     if not len(cumulative):
         return []
@@ -238,6 +243,29 @@ def quantile_bounds(scans: Sequence[FileScan], n_partitions: int) -> list[int | 
     chosen = [pairs[place][0] for place in np.searchsorted(cumulative, targets)]
     bounds = sorted(set(chosen), key=_sort_key)
     return bounds[1:] if bounds and bounds[0] == pairs[0][0] else bounds
+
+
+def _weighed_ids(scans: Sequence[FileScan]) -> list[tuple[int | str, float]]:
+    """Return the sampled image ids in order, each with the bytes that it stands for."""
+    pairs: list[tuple[int | str, float]] = []
+    for scan in scans:
+        weight = sum(part.read_bytes for part in scan.slices) / max(len(scan.image_id_sample), 1)
+        pairs += [(value, weight) for value in scan.image_id_sample]
+    return sorted(pairs, key=lambda pair: _sort_key(pair[0]))
+
+
+def _largest_bytes(
+    packs: Sequence[Sequence[Slice]], scans: Sequence[FileScan], bounds: list[int | str] | None
+) -> int:
+    """Return the bytes of the largest unit: of its slices, or of the samples in its range."""
+    largest = max((sum(part.read_bytes for part in pack) for pack in packs), default=0)
+    if bounds is None:
+        return largest
+    keys = [_sort_key(bound) for bound in bounds]
+    weights = [0.0] * (len(bounds) + 1)
+    for value, weight in _weighed_ids(scans):
+        weights[bisect_right(keys, _sort_key(value))] += weight
+    return max(largest, int(max(weights)))
 
 
 def _disjoint_groups(slices: Sequence[Slice], unit_bytes: int) -> list[list[Slice]] | None:

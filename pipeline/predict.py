@@ -155,7 +155,7 @@ def _do(
     if gpus and config.device == "auto":
         # The detector has the GPUs; what waits for one beside it would wait for ever.
         context = context._replace(config=dataclasses.replace(config, device="cpu"))
-    pool = cluster.pool_size(context.config)
+    pool = cluster.pool_size(context.config, config.run.unit_bytes)
 
     def read(rows: Any) -> Any:
         return rows.map_batches(

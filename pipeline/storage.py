@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,14 @@ def list_names(uri: str) -> list[str]:
     found = _guard(uri, "list", lambda: fs.ls(path, detail=False))
     below = [name for name in found if name != path + "/"]  # a store's marker of a folder
     return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in below)
+
+
+def free_bytes(path: Path) -> tuple[int, int]:
+    """Return the free and all bytes of the volume that a local path is on, or will be."""
+    while not path.exists():
+        path = path.parent
+    usage = shutil.disk_usage(path)
+    return usage.free, usage.total
 
 
 def list_sizes(uri: str) -> dict[str, int]:

@@ -23,8 +23,8 @@ SURFACE = """
 --read.max_image_bytes --read.max_reject_fraction
 --read.on_invalid --read.repair --read.skip_bad_files
 --report.ground_truth --report.image_names --report.images
---run.backend --run.deadline --run.no_progress --run.resume --run.shared_path --run.unit_bytes
---run.unit_timeout --run.workers
+--run.backend --run.check_space --run.deadline --run.no_progress --run.resume --run.shared_path
+--run.unit_bytes --run.unit_timeout --run.workers
 --write.compression_level --write.row_group_rows
 """
 """All flags; a new flag extends this list, none may go."""

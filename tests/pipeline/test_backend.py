@@ -132,6 +132,7 @@ def test_an_actor_for_each_gpu(
 ) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": gpus})
     settings = CompactConfig(inputs=("x",), output="y", device=device, run=RunConfig(**run))
+    monkeypatch.setattr(cluster, "_node_memory", lambda: [1 << 50])
     pool = cluster.pool_size(settings)
     assert (pool.actors, pool.actor_gpus) == (actors, actor_gpus)
     assert pool.actors * pool.actor_cpus <= 4

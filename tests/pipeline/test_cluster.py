@@ -10,7 +10,10 @@ import ray
 import pipeline
 from pipeline import cluster
 from pipeline.config import CompactConfig, RunConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import CompactionError, ConfigError, StorageError
+from pipeline.plan import make_plan
+from pipeline.read.slices import FileScan, Slice
+from pipeline.storage import InputFile
 
 
 def config(output: str = "out", workers: int | None = None, device: str = "auto") -> CompactConfig:
@@ -28,10 +31,41 @@ def test_pool_leaves_cpus_for_tasks(
     monkeypatch: pytest.MonkeyPatch, cpus: float, workers: int | None
 ) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cpus})
+    monkeypatch.setattr(cluster, "_node_memory", lambda: [1 << 50])
     pool = cluster.pool_size(config(workers=workers))
     assert pool.actors >= 1
     assert pool.actor_cpus > 0
     assert pool.actors * pool.actor_cpus + pool.task_cpus <= cpus
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([16 << 30], (3, 3 << 30)),  # 5 places, of which 4 are for actors, more than asked for
+        ([10 << 30], (2, 3 << 30)),  # 3 places, one for a task
+        ([4 << 30, 4 << 30, 4 << 30], (2, 3 << 30)),
+        ([7 << 30], (1, 3 << 30)),
+        ([4 << 30], (1, 3 << 29)),  # an actor and a task share the one place
+    ],
+)
+def test_there_are_no_more_actors_than_memory(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[int], expected: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 6.0})
+    monkeypatch.setattr(cluster, "_node_memory", lambda: nodes)
+    pool = cluster.pool_size(config(), largest_unit_bytes=256 << 20)
+    assert (pool.actors, pool.memory_bytes) == expected
+
+
+def test_too_little_memory_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    monkeypatch.setattr(cluster, "_node_memory", lambda: [1 << 30, 2 << 30])
+    message = r"expected 3\.22 GB .* on one node.*at most 2\.15 GB.*--run\.unit_bytes"
+    with pytest.raises(CompactionError, match=message):
+        cluster.pool_size(config(), largest_unit_bytes=256 << 20)
+    forced = CompactConfig(inputs=("x",), output="out", run=RunConfig(check_space=False))
+    pool = cluster.pool_size(forced, largest_unit_bytes=256 << 20)
+    assert (pool.actors, pool.memory_bytes) == (1, 0)
 
 
 def test_local_output_on_several_nodes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +93,20 @@ def test_workers_run_this_copy_of_the_code() -> None:
         return str(Path(pipeline.__file__).parent)
 
     assert ray.get(where.remote()) == str(Path(pipeline.__file__).parent)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_rows_in_flight_need_room_in_the_stores_or_behind_them() -> None:
+    unit = 1 << 50
+    part = Slice("file:///a", "coco_results", 0, 1, 0, unit, unit, 1, 1)
+    plan = make_plan(
+        [InputFile("file:///a", unit, "t")],
+        [FileScan("coco_results", "int", [part], [1], 1, b"")],
+        config(),
+    )
+    pool = cluster.PoolSize(1, 0.5, 0.5)
+    message = r"expected 2,251,799\.81 GB .*object stores hold 0\.27 GB.*session_.* on .* has"
+    with pytest.raises(StorageError, match=message):
+        cluster.require_room(plan, config(), pool)
+    forced = CompactConfig(inputs=("x",), output="out", run=RunConfig(check_space=False))
+    cluster.require_room(plan, forced, pool)
