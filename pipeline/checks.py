@@ -110,14 +110,24 @@ def _require_conservation(plan: Plan, records: Sequence[UnitRecord]) -> None:
     read = sum(counts.read for counts in totals.values())
     units = [record.unit for record in records]
     is_whole = len(set(units)) == len(units) == plan.n_units
+    written = Counter[str]()
+    for file in (file for record in records for file in record.files):
+        written[file.table] += file.rows
+    counted = Counter(
+        compacted=sum(counts.kept for counts in totals.values()),
+        lineage=sum(counts.merged + counts.filtered for counts in totals.values()),
+        rejects=sum(counts.rejected for counts in totals.values()),
+    )
     if (
         is_whole
         and read == plan.n_rows
         and all(counts.is_conserved() for counts in totals.values())
+        and all(written[table] == counted[table] for table in TABLES)
     ):
         return
     raise StorageError(
         f"expected every row of the input once: {plan.n_rows} rows in {plan.n_units} units were "
-        f"planned, {read} rows in {len(units)} units were done; by file: {totals}. Nothing was "
+        f"planned, {read} rows in {len(units)} units were done; by file: {totals}; rows of the "
+        f"tables by these: {dict(counted)}, as written: {dict(written)}. Nothing was "
         "published; this is a fault of the run: run again with --run.resume false"
     )
