@@ -46,9 +46,14 @@ def main(reference: str, kind: str, start: str, step: str) -> int:
 
 def warm_up(undisturbed: small.Undisturbed) -> None:
     """Load what every run needs, without Delta's client."""
+    warm_up_with(undisturbed.inputs)
+
+
+def warm_up_with(inputs: tuple[Path, Path]) -> None:
+    """Do the same with inputs alone."""
     assert page
     with tempfile.TemporaryDirectory() as folder:
-        config = small.configure(undisturbed.inputs, Path(folder))
+        config = small.configure(inputs, Path(folder))
         inventory = storage.list_inputs(config.inputs)
         scans = [scan(file, config.read, config.run.unit_bytes) for file in inventory]
         plan = make_plan(inventory, scans, config)

@@ -8,7 +8,7 @@ import pytest
 import ray
 
 import pipeline
-from pipeline import cluster
+from pipeline import cluster, flow
 from pipeline.config import CompactConfig, RunConfig
 from pipeline.errors import CompactionError, ConfigError, StorageError
 from pipeline.plan import make_plan
@@ -110,3 +110,8 @@ def test_rows_in_flight_need_room_in_the_stores_or_behind_them() -> None:
         cluster.require_room(plan, config(), pool)
     forced = CompactConfig(inputs=("x",), output="out", run=RunConfig(check_space=False))
     cluster.require_room(plan, forced, pool)
+
+
+def test_ray_does_nothing_again_for_ever() -> None:
+    assert 0 < flow.ACTOR["max_task_retries"] < 10
+    assert 0 < flow._TASK["max_retries"] < 10
