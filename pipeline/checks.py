@@ -116,7 +116,8 @@ def _require_conservation(plan: Plan, records: Sequence[UnitRecord]) -> None:
     counted = Counter(
         compacted=sum(counts.kept for counts in totals.values()),
         lineage=sum(counts.merged + counts.filtered for counts in totals.values()),
-        rejects=sum(counts.rejected for counts in totals.values()),
+        rejects=sum(counts.rejected for counts in totals.values())
+        + sum(int(record.numbers.get("repaired_rows", 0)) for record in records),
     )
     if (
         is_whole

@@ -170,6 +170,7 @@ def _count(record: UnitRecord, compacted: pa.Table, lineage: pa.Table, rejects: 
             setattr(counts, fate, count)
     record.reasons = _value_counts(lineage["reason"])
     record.rejects = _value_counts(rejected["code"])
+    record.numbers["repaired_rows"] = len(rejects) - len(rejected)
 
 
 def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:

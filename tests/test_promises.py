@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import flow, publish, runs, sink, storage
-from pipeline.config import CompactConfig, RunConfig
+from pipeline.config import CompactConfig, ReadConfig, RunConfig
 from pipeline.errors import CompactionError, InputError, StorageError
 from tests import outputs
 from tests.faults import small
@@ -89,6 +89,17 @@ def test_a_run_that_lost_a_row_is_not_published(
     message = refuses(small.configure(inputs, tmp_path / "out"), old, StorageError)
     assert "every row of the input once" in message
     assert "--run.resume false" in message
+
+
+def test_repaired_rows_are_in_two_tables_and_counted_once(
+    inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = small.configure(inputs, tmp_path / "out")
+    repair = ReadConfig(on_invalid="repair", repair=("rle_tail",))
+    outcome = small.run(dataclasses.replace(config, read=repair))
+    assert outcome.report["rows"]["rejected"] == 0
+    rejects = small.content(tmp_path / "out")["rejects"]
+    assert len(rejects) == len(rejects["repaired"].drop_null()) == 3
 
 
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"[]"), Path.unlink])
