@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -49,6 +50,9 @@ class Recipe(NamedTuple):
         As for `make_workload`; the last image may have fewer masks.
     n_distinct : int
         Masks after which the same images come again.
+    n_passes : int
+        How often the file goes through all images, each time with a part of their masks; more
+        than one: images do not lie together.
     """
 
     n_masks: int
@@ -57,6 +61,7 @@ class Recipe(NamedTuple):
     side: int = 640
     seed: int = 0
     n_distinct: int = 100_000
+    n_passes: int = 1
 
 
 def write(recipe: Recipe, format: str, path: Path) -> None:
@@ -70,15 +75,16 @@ def write(recipe: Recipe, format: str, path: Path) -> None:
 
 
 def batches(recipe: Recipe) -> Iterator[Workload]:
-    """Yield the rows of whole images, some at a time, under ascending image ids from 1 on."""
+    """Yield the rows of images, some at a time, under image ids from 1 on, ascending in a pass."""
     n_images = max(1, _BATCH_MASKS // recipe.masks_per_image)
     size = n_images * recipe.masks_per_image
     n_distinct = max(1, recipe.n_distinct // size)
-    for number in range(-(-recipe.n_masks // size)):
+    n_batches = -(-recipe.n_masks // size)
+    for n_pass, number in product(range(recipe.n_passes), range(n_batches)):
         found = _make(recipe, n_images, number % n_distinct)
-        n_left = recipe.n_masks - number * size
-        if n_left < size:
-            found = found.take(np.arange(n_left))
+        rows = np.arange(n_pass, min(size, recipe.n_masks - number * size), recipe.n_passes)
+        if len(rows) < size:
+            found = found.take(rows)
         yield replace(found, image_id=found.image_id + number * n_images)
 
 
@@ -107,13 +113,13 @@ def _write_json(recipe: Recipe, write: Callable[[bytes], Any]) -> None:
     write(b"[")
     for n, batch in enumerate(batches(recipe)):
         write(b", " if n else b"")
-        write(b", ".join(_result_rows(batch)))
+        write(b", ".join(result_rows(batch)))
     write(b"]")
 
 
 def _write_lines(recipe: Recipe, write: Callable[[bytes], Any]) -> None:
     for batch in batches(recipe):
-        write(b"\n".join(_result_rows(batch)) + b"\n")
+        write(b"\n".join(result_rows(batch)) + b"\n")
 
 
 def _write_annotations(recipe: Recipe, write: Callable[[bytes], Any]) -> None:
@@ -137,7 +143,7 @@ def _write_annotations(recipe: Recipe, write: Callable[[bytes], Any]) -> None:
     write(b'], "categories": ' + json.dumps(named).encode() + b"}")
 
 
-def _result_rows(batch: Workload) -> list[bytes]:
+def result_rows(batch: Workload) -> list[bytes]:
     """Return every row as an object of a results file."""
     ids = batch.image_id.tolist()
     return [
@@ -239,9 +245,16 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=640, help="longer side of an image, pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--distinct", type=int, default=100_000, help="masks that are not repeated")
+    parser.add_argument("--passes", type=int, default=1, help="2 or more: images are scattered")
     given = parser.parse_args()
     recipe = Recipe(
-        given.masks, given.kind, given.masks_per_image, given.side, given.seed, given.distinct
+        given.masks,
+        given.kind,
+        given.masks_per_image,
+        given.side,
+        given.seed,
+        given.distinct,
+        given.passes,
     )
     write(recipe, given.format, given.output)
     print(f"{given.output}: {given.masks:,} masks, {given.output.stat().st_size / 1e6:,.1f} MB")

@@ -244,13 +244,22 @@ def _resident_bytes(pid: int) -> int:
 
 
 @contextmanager
-def ends_after(timeout_s: float) -> Generator[None]:
+def ends_after(timeout_s: float) -> Generator[Callable[[], None]]:
     """End this very process if the block takes longer, even if it never lets Python run.
 
-    For workers: whoever gave them their work sees them die.
+    For workers: whoever gave them their work sees them die. The block may call what it is given
+    to have its time start anew; that is done once a second at most, since it waits for a thread.
     """
+    started = time.monotonic()
+
+    def renew() -> None:
+        nonlocal started
+        if time.monotonic() - started >= 1:
+            started = time.monotonic()
+            faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
+
     faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
     try:
-        yield
+        yield renew
     finally:
         faulthandler.cancel_dump_traceback_later()

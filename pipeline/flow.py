@@ -42,6 +42,9 @@ from pipeline.storage import InputFile
 SCAN_HERE_BYTES = 256 << 20
 """Inputs up to this size are scanned by the driver, larger ones by tasks."""
 
+SCAN_HERE_FILES = 10_000
+"""And as many files."""
+
 HERE_BYTES = 16 << 20
 """A run of one unit and no more input than this is done without Ray."""
 
@@ -362,7 +365,8 @@ def compact_rows(
 
 def is_large(inventory: Sequence[InputFile]) -> bool:
     """Return whether input files are looked at by tasks, not by the driver."""
-    return sum(file.file_bytes for file in inventory) > SCAN_HERE_BYTES
+    n_bytes = sum(file.file_bytes for file in inventory)
+    return n_bytes > SCAN_HERE_BYTES or len(inventory) > SCAN_HERE_FILES
 
 
 def look(inventory: Sequence[InputFile], config: CompactConfig) -> Plan:
@@ -376,11 +380,12 @@ def look(inventory: Sequence[InputFile], config: CompactConfig) -> Plan:
     """
     ask = (config.read, config.run.unit_bytes)
     if not is_large(inventory):
-        found = [tasks.try_scan(file, *ask) for file in inventory]
+        found = tasks.scan_all(inventory, *ask)
     else:
         cluster.start(config)
-        remote = ray.remote(num_cpus=1, max_retries=3)(tasks.try_scan)
-        found = ray.get([remote.remote(file, *ask) for file in inventory])
+        remote = ray.remote(num_cpus=1, max_retries=3)(tasks.scan_all)
+        calls = [remote.remote(files, *ask) for files in tasks.scan_batches(inventory)]
+        found = [scan for call in calls for scan in ray.get(call)]
     scans = [scan for scan in found if isinstance(scan, FileScan)]
     errors = [error for error in found if isinstance(error, CompactionError)]
     if errors and not (config.read.skip_bad_files and scans):

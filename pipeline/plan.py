@@ -31,6 +31,10 @@ SAMPLE_IMAGES = 200
 """Images on which estimates are made at least, where there are so many."""
 
 
+UNIT_SLICES = 2_000
+"""Slices that a unit has at most: what opening a small file costs is not in its bytes."""
+
+
 class ReadUnit(msgspec.Struct, frozen=True):
     """Slices that one read task reads; in a run without a shuffle also a unit of work."""
 
@@ -293,12 +297,13 @@ def _disjoint_groups(slices: Sequence[Slice], unit_bytes: int) -> list[list[Slic
 
 
 def _pack(groups: Sequence[Sequence[Slice]], unit_bytes: int) -> list[list[Slice]]:
-    """Return consecutive groups joined until a unit has about the bytes asked for."""
+    """Return consecutive groups joined until a unit has about the bytes, or slices, it may have."""
     packs: list[list[Slice]] = []
     size = 0
     for group in groups:
         group_bytes = sum(part.read_bytes for part in group)
-        if not packs or size + group_bytes > unit_bytes:
+        is_full = not packs or len(packs[-1]) + len(group) > UNIT_SLICES
+        if is_full or size + group_bytes > unit_bytes:
             packs.append([])
             size = 0
         packs[-1].extend(group)

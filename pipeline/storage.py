@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -26,16 +27,18 @@ import msgspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import ConfigError, InputError, StorageError
+from pipeline.held import held_bytes
 
 READABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".pth", ".gz", ".zst")
 """Endings by which the files of a directory count as input; a file named outright needs none."""
 
 _TEMP_PREFIX = ".maskpress-tmp-"
 
+_LOCAL = LocalFileSystem()
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure")
 
 
-class InputFile(msgspec.Struct, frozen=True):
+class InputFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """One file of the inventory: what it is called and which bytes it holds.
 
     Attributes
@@ -116,6 +119,8 @@ def file_system(uri: str) -> tuple[Any, str]:
     ConfigError
         If the package that serves the scheme is not installed.
     """
+    if is_local(uri):
+        return _LOCAL, uri.removeprefix("file://")
     scheme = uri.partition("://")[0]
     options: dict[str, Any] = {"use_listings_cache": False} if scheme in ("s3", "s3a") else {}
     try:
@@ -140,12 +145,16 @@ def file_bytes(uri: str) -> int:
 
 def read_bytes(uri: str, start: int | None = None, stop: int | None = None) -> bytes:
     """Return a file's bytes, or those of a range."""
+    if (held := held_bytes(uri)) is not None:
+        return held[start:stop]
     fs, path = file_system(uri)
     return _guard(uri, "read", lambda: fs.cat_file(path, start=start, end=stop))
 
 
 def open_input(uri: str) -> Any:
     """Open a file for reading at random, as Parquet needs it; the caller closes it."""
+    if (held := held_bytes(uri)) is not None:
+        return io.BytesIO(held)
     fs, path = file_system(uri)
     return _guard(uri, "open", lambda: fs.open(path, "rb"))
 

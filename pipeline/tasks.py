@@ -7,7 +7,7 @@ calls them, they do not know Ray.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import msgspec
@@ -31,6 +31,12 @@ from schemas.compacted import compacted_schema
 from schemas.instances import instances_schema
 from schemas.lineage import lineage_schema
 from schemas.rejects import rejects_schema
+
+SCAN_FILES = 500
+"""Files that one task looks at, at most."""
+
+SCAN_BYTES = 64 << 20
+"""Bytes of these files together, unless it is one."""
 
 _HELPERS: dict[str, Careful] = {}
 
@@ -62,6 +68,30 @@ def try_scan(
         return scan(file, config, unit_bytes)
     except (InputError, SchemaError) as error:
         return error
+
+
+def scan_all(
+    files: Sequence[InputFile], config: ReadConfig, unit_bytes: int
+) -> list[FileScan | InputError | SchemaError]:
+    """Look at some files one after the other, see `try_scan`."""
+    return [try_scan(file, config, unit_bytes) for file in files]
+
+
+def scan_batches(inventory: Sequence[InputFile]) -> list[list[InputFile]]:
+    """Return the files in their order, as many together as one task looks at.
+
+    That is at most `SCAN_FILES`, and beside a large file none: a task costs a few milliseconds, as
+    much as looking at a dozen small files.
+    """
+    batches: list[list[InputFile]] = []
+    n_bytes = 0
+    for file in inventory:
+        n_bytes += file.file_bytes
+        if not batches or n_bytes > SCAN_BYTES or len(batches[-1]) == SCAN_FILES:
+            batches.append([])
+            n_bytes = file.file_bytes
+        batches[-1].append(file)
+    return batches
 
 
 def schemas(plan: Plan) -> dict[str, pa.Schema]:
@@ -106,10 +136,7 @@ def _read_unit(task: ReadTask, context: UnitContext, reads: Reads) -> Iterator[d
     instances: list[pa.Table] = [schema.empty_table()]
     rejects: list[pa.Table] = [rejects_schema().empty_table()]
     notes = ReadNotes({}, {}, 0.0, 0)
-    for part in task.unit.slices:
-        source = task.contexts[part.uri]
-        with nullcontext() if context.is_careful else ends_after(seconds(context.config)):
-            result = reads(part, source, context.config.read, context.id_type)
+    for part, result in _read_slices(task, context, reads):
         instances.append(_with_extras(result.instances, schema))
         rejects += [result.rejects, result.repairs]
         n_rows = len(result.instances) + len(result.rejects)
@@ -136,6 +163,18 @@ def _read_unit(task: ReadTask, context: UnitContext, reads: Reads) -> Iterator[d
             }
 
 
+def _read_slices(
+    task: ReadTask, context: UnitContext, reads: Reads
+) -> Iterator[tuple[Slice, ReadResult]]:
+    """Read the slices of a unit; each has the time that a unit may take."""
+    with nullcontext() if context.is_careful else ends_after(seconds(context.config)) as renew:
+        for part in task.unit.slices:
+            source = task.contexts[part.uri]
+            yield part, reads(part, source, context.config.read, context.id_type)
+            if renew:
+                renew()
+
+
 def _homes(unit: int, n_partitions: int, n_units: int) -> list[int]:
     """Return the partitions that hear from a read unit even if it has no row for them.
 
@@ -148,6 +187,8 @@ def _homes(unit: int, n_partitions: int, n_units: int) -> list[int]:
 
 def _with_extras(instances: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return the table with all columns of the schema; extra columns it lacks are null."""
+    if instances.schema.equals(schema):
+        return instances
     for field in schema:
         if field.name not in instances.column_names:
             instances = instances.append_column(field, pa.nulls(len(instances), field.type))

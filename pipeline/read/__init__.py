@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline import storage
 from pipeline.config import ReadConfig
+from pipeline.held import holding
 from pipeline.read import (
     coco_annotations,
     coco_lines,
@@ -69,8 +71,9 @@ def scan(file: InputFile, config: ReadConfig, unit_bytes: int) -> FileScan:
     SchemaError
         If it is of no known format, or has no masks, or ids of no usable type.
     """
-    found = sniff(file, config) if config.format == "auto" else config.format
-    return _READERS[found].scan(file, config, unit_bytes)
+    with holding(file.uri, file.file_bytes, storage.read_bytes):
+        found = sniff(file, config) if config.format == "auto" else config.format
+        return _READERS[found].scan(file, config, unit_bytes)
 
 
 def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -> ReadResult:
@@ -97,7 +100,8 @@ def read(part: Slice, source: SourceContext, config: ReadConfig, id_type: str) -
     InputError
         If the slice is damaged, or other than when it was scanned.
     """
-    return _READERS[part.format].read(part, source, config, id_type)
+    with holding(part.uri, source.file_bytes, storage.read_bytes):
+        return _READERS[part.format].read(part, source, config, id_type)
 
 
 def payloads(

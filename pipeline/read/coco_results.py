@@ -73,7 +73,7 @@ def to_file_scan(
             f"{file.uri}: expected each annotation id once, got {n_repeated} rows with the id of "
             "an earlier one; number them anew, or keep them with --read.on_invalid reject"
         )
-    extras = extras_schema(config).serialize().to_pybytes()
+    extras = extras_schema(config).serialize().to_pybytes() if config.extras else b""
     space, category_map = resolve_category_space(file.uri, rows.format, config)
     return FileScan(
         format=rows.format,

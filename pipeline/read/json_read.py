@@ -14,7 +14,13 @@ from pipeline.read.box_mode import check_box_mode
 from pipeline.read.fast_rows import read_fast
 from pipeline.read.finish import RawGroup, finish_slice, with_extras
 from pipeline.read.json_extras import extras_schema, read_extras
-from pipeline.read.json_rows import DecodedRows, decode_each, decode_rows, to_raw_rows
+from pipeline.read.json_rows import (
+    DecodedRows,
+    decode_each,
+    decode_rows,
+    may_be_corners,
+    to_raw_rows,
+)
 from pipeline.read.json_stream import JsonWindow
 from pipeline.read.limits import MAX_VALUE_BYTES
 from pipeline.read.raw_rows import Fault
@@ -165,6 +171,8 @@ def check_head(rows: RowScan, config: ReadConfig, facts: FileFacts) -> None:
         config.id_mode,
         rows.format == LINES,
     )
+    if not any(may_be_corners(row, facts.images is None) for row in decoded.rows):
+        return
     raw = to_raw_rows(decoded, 0, id_type)
     size_hw_N2 = raw.size_hw_N2
     if facts.images is not None:

@@ -168,6 +168,27 @@ def decode_each(
     return found
 
 
+def may_be_corners(row: Row[Any], has_own_size: bool) -> bool:
+    """Return False where `check_box_mode` surely does not count a row's box as two corners.
+
+    Parameters
+    ----------
+    row : Row
+        As decoded.
+    has_own_size : bool
+        Whether the size in its mask, where it has one, is the image's.
+    """
+    if row.bbox is None or row.bbox_mode is not None:
+        return row.bbox is not None
+    x, y, w, h = row.bbox
+    if not (w >= x and h >= y):
+        return False
+    if not has_own_size or not isinstance(row.segmentation, Rle):
+        return True
+    height, width = row.segmentation.size
+    return x + w > width or y + h > height
+
+
 def to_raw_rows(decoded: DecodedRows, first_row: int, id_type: str) -> RawRows:
     """Turn decoded rows into columns.
 

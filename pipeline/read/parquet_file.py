@@ -17,6 +17,7 @@ from pipeline.arrow import pc
 from pipeline.columns import is_list, is_valid, one_chunk
 from pipeline.config import ReadConfig
 from pipeline.errors import InputError, StorageError
+from pipeline.held import held_bytes
 from pipeline.read.box_mode import check_box_mode
 from pipeline.read.category_space import resolve_category_space
 from pipeline.read.finish import RawGroup, finish_slice
@@ -89,7 +90,7 @@ def scan_parquet(
         has_category = _has_category(parquet, footer, layout)
         if slices:
             _check_head(file.uri, parquet, layout, config, kind)
-    extras = layout.extras.serialize().to_pybytes()
+    extras = layout.extras.serialize().to_pybytes() if len(layout.extras) else b""
     space, category_map = resolve_category_space(file.uri, kind.format, config)
     return FileScan(
         format=kind.format,
@@ -192,7 +193,7 @@ def open_parquet(uri: str, read_dictionary: list[str] | None = None) -> Generato
     """
     options: dict[str, Any] = {"read_dictionary": read_dictionary}
     try:
-        if storage.is_local(uri):
+        if storage.is_local(uri) and held_bytes(uri) is None:
             with pq.ParquetFile(storage.local_path(uri), **options) as parquet:
                 refuse_extension_types(uri, parquet.schema_arrow)
                 yield parquet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -37,6 +38,8 @@ class Reject(NamedTuple):
 
 def reject_table(uri: str, rejects: Sequence[Reject]) -> pa.Table:
     """Return REJECTS of one file, run_id "" (the sink sets it); empty for none."""
+    if not rejects:
+        return _no_rejects()
     columns = {
         "run_id": [""] * len(rejects),
         "source": [uri] * len(rejects),
@@ -49,3 +52,8 @@ def reject_table(uri: str, rejects: Sequence[Reject]) -> pa.Table:
         "repaired": [reject.repaired for reject in rejects],
     }
     return pa.table(columns, schema=rejects_schema())
+
+
+@cache
+def _no_rejects() -> pa.Table:
+    return rejects_schema().empty_table()

@@ -31,7 +31,7 @@ class RowScan:
     id_mode : str
         ``--read.id_mode``.
     unit_bytes : int
-        A slice is closed once it is that long.
+        A slice is closed once it is that long and another image begins, or at twice that.
     """
 
     def __init__(self, uri: str, format: str, id_mode: str, unit_bytes: int) -> None:
@@ -47,6 +47,7 @@ class RowScan:
         self._id_mode = id_mode
         self._unit_bytes = unit_bytes
         self._open: list[Any] = []  # first_row, n_rows, start, stop, min, max
+        self._last_id: Any = None
         self._float_at: int | None = None
         self._own_ids: list[NDArray[np.int64]] = []
 
@@ -61,19 +62,23 @@ class RowScan:
         self.has_segmentation |= bool(np.any(found.flags_N & compiled.HAS_SEGMENTATION))
         start_N, stop_N = found.start_N + found.base, found.stop_N + found.base
         giants = np.flatnonzero(stop_N - start_N > MAX_VALUE_BYTES).tolist()
+        news = self._find_new_images(ids)
         row = 0
         while row < len(start_N):
             is_giant = giants[:1] == [row]
-            if is_giant:
+            if is_giant or (self._is_full(1) and _next(news, row) == [row]):
                 self._close()
+            if is_giant:
                 giants.pop(0)
             start = self._open[2] if self._open else int(start_N[row])
-            reach = int(np.searchsorted(stop_N[row:], start + self._unit_bytes)) + row + 1
-            stop_row = row + 1 if is_giant else min([reach, len(start_N), *giants[:1]])
+            full = int(np.searchsorted(stop_N[row:], start + self._unit_bytes)) + row + 1
+            too_full = int(np.searchsorted(stop_N[row:], start + 2 * self._unit_bytes)) + row + 1
+            cut = _next(news, full)
+            stop_row = row + 1 if is_giant else min([too_full, len(start_N), *cut, *giants[:1]])
             n_rows = int(ends_N[stop_row - 1]) - (int(ends_N[row - 1]) if row else 0)
             self._grow(start, int(stop_N[stop_row - 1]), n_rows)
             self._widen(ids, is_usable_N, row, stop_row)
-            if is_giant or self._open[3] - start >= self._unit_bytes:
+            if is_giant or self._is_full(2) or cut == [stop_row]:
                 self._close()
             row = stop_row
 
@@ -103,6 +108,22 @@ class RowScan:
         """Return how many rows have the key id of an earlier row."""
         ids = np.concatenate([np.empty(0, np.int64), *self._own_ids])
         return len(ids) - len(np.unique(ids))
+
+    def _find_new_images(self, ids: Any) -> NDArray[np.int64]:
+        """Return, ascending, at which of the next rows another image begins than that before."""
+        if isinstance(ids, list):
+            before = [self._last_id, *ids[:-1]]
+            is_new_N = np.array([a != b for a, b in zip(ids, before, strict=True)], np.bool_)
+        else:
+            is_new_N = np.empty(len(ids), np.bool_)
+            np.not_equal(ids[1:], ids[:-1], out=is_new_N[1:])
+            is_new_N[:1] = ids[:1] != self._last_id
+        self._last_id = ids[-1] if len(ids) else self._last_id
+        return np.flatnonzero(is_new_N)
+
+    def _is_full(self, n_units: int) -> bool:
+        """Return whether the open slice has the bytes of so many units."""
+        return bool(self._open) and self._open[3] - self._open[2] >= n_units * self._unit_bytes
 
     def _grow(self, start: int, stop: int, n_rows: int) -> None:
         if not self._open:
@@ -175,6 +196,11 @@ class RowScan:
                 f"expected one type in all rows, got {names[int(kind_N[others[0]])]} after "
                 f"{self.id_type}; choose one with --read.id_mode int|string"
             )
+
+
+def _next(places: NDArray[np.int64], place: int) -> list[int]:
+    """Return the first of ascending places that is not before this one; empty if there is none."""
+    return places[np.searchsorted(places, place) :][:1].tolist()
 
 
 def _decode_id(found: Elements, row: int) -> object:

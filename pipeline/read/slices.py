@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 
-class Slice(msgspec.Struct, frozen=True):
+class Slice(msgspec.Struct, frozen=True, omit_defaults=True):
     """A part of one input file that is read in one go.
 
     Attributes
@@ -39,13 +39,13 @@ class Slice(msgspec.Struct, frozen=True):
     max_image_id: int | str | None
 
 
-class SourceContext(msgspec.Struct, frozen=True):
+class SourceContext(msgspec.Struct, frozen=True, omit_defaults=True):
     """What every slice of one file needs beside its own bytes.
 
     Attributes
     ----------
     extras : bytes
-        Arrow IPC schema message of the extra columns that are carried through.
+        Arrow IPC schema message of the extra columns that are carried through; empty: none.
     ranges : dict
         Byte ranges of other parts of the file, by name (``images``, ``categories``).
     has_category : bool
@@ -75,7 +75,7 @@ class SourceContext(msgspec.Struct, frozen=True):
     category_map: tuple[int, ...] = ()
 
 
-class FileScan(msgspec.Struct, frozen=True):
+class FileScan(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one look at a file found, before any mask is decoded.
 
     Attributes
@@ -91,7 +91,7 @@ class FileScan(msgspec.Struct, frozen=True):
     n_images : int or None
         Distinct image ids where the scan saw all of them.
     extras : bytes
-        Arrow IPC schema message of the extra columns that are carried through.
+        Arrow IPC schema message of the extra columns that are carried through; empty: none.
     context : dict
         Byte ranges that every slice needs beside its own, by name (``images``, ``categories``).
     source : SourceContext

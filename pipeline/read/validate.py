@@ -7,6 +7,7 @@ image, category, score, box, size or mask, the first in this order.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -313,4 +314,8 @@ def _instances(
         column(raw.source_row_N, pa.int64()),
         *extras.columns,
     ]
-    return pa.Table.from_arrays(arrays, schema=instances_schema(id_type, list(extras.schema)))
+    return pa.Table.from_arrays(arrays, schema=_schema(id_type, extras.schema))
+
+
+_schema = lru_cache(instances_schema)
+"""The same for every slice; made once, since a unit may have thousands."""

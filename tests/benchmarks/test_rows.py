@@ -72,3 +72,12 @@ def test_text_is_compressed_as_its_name_says(tmp_path: Path) -> None:
     assert (
         gzip.decompress((tmp_path / "a.json.gz").read_bytes()) == (tmp_path / "a.json").read_bytes()
     )
+
+
+def test_passes_scatter_the_rows_of_an_image(folder: Path, tmp_path: Path) -> None:
+    rows.write(RECIPE._replace(n_passes=3), "parquet", tmp_path / "a")
+    once, thrice = pq.read_table(folder / "parquet"), pq.read_table(tmp_path / "a")
+    assert len(thrice) == len(once)
+    assert (np.diff(thrice["image_id"].to_numpy()) < 0).sum() == 2
+    order = [("image_id", "ascending"), ("score", "ascending"), ("counts", "ascending")]
+    assert thrice.sort_by(order) == once.sort_by(order)

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline.child import Child, Died
+from pipeline.child import Child, Died, ends_after
 from pipeline.errors import InputError
 
 LIMIT_S = 60.0
@@ -178,3 +179,19 @@ def assert_is_gone(pid: int) -> None:
         if state == "Z":  # nobody here has asked for its end
             return
     pytest.fail(f"process {pid} is still there")
+
+
+def test_the_time_of_a_block_starts_anew_when_it_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, calls = [0.0], list[str]()
+    monkeypatch.setattr("pipeline.child.time", SimpleNamespace(monotonic=lambda: now[0]))
+    fake = SimpleNamespace(
+        dump_traceback_later=lambda timeout_s, exit, file: calls.append(f"start {timeout_s}"),
+        cancel_dump_traceback_later=lambda: calls.append("stop"),
+    )
+    monkeypatch.setattr("pipeline.child.faulthandler", fake)
+    with ends_after(9) as renew:
+        for now[0] in (0.2, 0.9, 1.1, 1.2, 2.5):
+            renew()
+    assert calls == ["start 9", "start 9", "start 9", "stop"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import CompactConfig, DedupConfig, ReadConfig, RunConfig
 from pipeline.errors import SchemaError
-from pipeline.plan import make_plan, name_run, partition_rows, quantile_bounds
+from pipeline.plan import UNIT_SLICES, make_plan, name_run, partition_rows, quantile_bounds
 from pipeline.read.slices import FileScan, Slice, SourceContext
 from pipeline.storage import InputFile
 
@@ -48,6 +48,13 @@ def test_small_disjoint_files_share_a_unit() -> None:
     scans = [scanned([part(u, 0, n, n)], [n]) for n, u in enumerate("abc")]
     plan = make_plan([file(u) for u in "abc"], scans, config(unit_bytes=120))
     assert [len(unit.slices) for unit in plan.read_units] == [2, 1]
+
+
+def test_a_unit_has_so_many_small_files_at_most() -> None:
+    names = [f"{n:05d}" for n in range(2 * UNIT_SLICES + 5)]
+    scans = [scanned([part(name, 0, n, n)], [n]) for n, name in enumerate(names)]
+    plan = make_plan([file(name) for name in names], scans, config(unit_bytes=1 << 30))
+    assert [len(unit.slices) for unit in plan.read_units] == [UNIT_SLICES, UNIT_SLICES, 5]
 
 
 def test_overlapping_files_that_are_small_meet_in_one_unit() -> None:
