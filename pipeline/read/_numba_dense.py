@@ -13,7 +13,7 @@ from pipeline.masks._jit import kernel, part
 def count_packed(bits_B: Any, height: Any, width: Any, counts_R: Any) -> Any:
     """Write the runs of a bit-packed mask (row by row, first pixel in the top bit).
 
-    Returns their number; ``counts_R`` has room for height x width + 1.
+    Returns their number, or -1 where ``counts_R`` has no room for more.
     """
     n = 0
     current = 0
@@ -23,6 +23,8 @@ def count_packed(bits_B: Any, height: Any, width: Any, counts_R: Any) -> Any:
         for _ in range(height):
             value = (bits_B[bit >> 3] >> (7 - (bit & 7))) & 1
             if value != current:
+                if n + 1 >= counts_R.size:
+                    return -1
                 counts_R[n] = run
                 n += 1
                 run = 0

@@ -16,11 +16,15 @@ from pipeline.read.raw_rows import Fault, RawCounts
 MAX_PIXELS = 1 << 28
 """Pixels of a dense mask, at most: it is decoded whole. Runs and polygons have no such bound."""
 
+MAX_RUNS = 1 << 24
+"""Runs of a dense mask, at most: noise has as many as pixels, at 8 bytes each."""
+
 ROI_THRESHOLD = 0.5
 """Probability from which a pixel is set, detectron2's default."""
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3
+_INFLATE_BYTES = 1 << 20
 
 
 class DenseMasks(NamedTuple):
@@ -117,6 +121,8 @@ def paste_rois(
             )
             if n >= 0:
                 return counts_R[:n].copy(), (height, width)
+            if room >= MAX_RUNS:
+                return _too_many_runs("roi_mask")
             room *= 4
 
     return _collect(len(values_NSS), paste)
@@ -158,14 +164,21 @@ def _read_packed(
             f"{len(value)} bytes"
         )
         return Fault("SIZE_MISMATCH", "mask", message)
-    return _count_bits(np.frombuffer(value, np.uint8), height, width), (height, width)
+    return _count_bits(np.frombuffer(value, np.uint8), height, width)
 
 
-def _count_bits(bits_B: NDArray[np.uint8], height: int, width: int) -> NDArray[np.int64]:
+def _count_bits(
+    bits_B: NDArray[np.uint8], height: int, width: int
+) -> tuple[NDArray[np.int64], tuple[int, int]] | Fault:
     # Pages of the runs that are never written are never touched.
-    counts_R = np.empty(height * width + 1, np.int64)
+    counts_R = np.empty(min(height * width + 1, MAX_RUNS), np.int64)
     n = compiled.count_packed(bits_B, height, width, counts_R)
-    return counts_R[:n].copy()
+    return (counts_R[:n].copy(), (height, width)) if n >= 0 else _too_many_runs("mask")
+
+
+def _too_many_runs(field: str) -> Fault:
+    message = f"expected a mask of at most {MAX_RUNS} runs, got more: noise, or not a mask"
+    return Fault("VALUE_TOO_LARGE", field, message)
 
 
 def _read_png(
@@ -185,22 +198,42 @@ def _read_png(
     if kind not in (_GRAY, _PALETTE) or depth not in (1, 2, 4, 8, 16) or interlace:
         return _bad_png("one channel, not interlaced")
     stride = (own_width * depth + 7) // 8 + 1
+    if stride * own_height > MAX_PIXELS + own_height:
+        message = (
+            f"expected a PNG of at most {MAX_PIXELS} bytes of pixels, got {stride * own_height}"
+        )
+        return Fault("IMAGE_TOO_LARGE", "segmentation.size", message)
     try:
-        data = zlib.decompressobj().decompress(chunks.get(b"IDAT", b""), stride * own_height)
+        rows_HS = _inflate(chunks.get(b"IDAT", b""), own_height, stride)
     except zlib.error:
         return _bad_png("pixels that decompress")
-    if len(data) != stride * own_height:
+    if rows_HS is None:
         return _bad_png(f"{own_height} rows of pixels")
-    rows_HS = np.frombuffer(bytearray(data), np.uint8).reshape(own_height, stride)
     if not compiled.unfilter(rows_HS, max(1, depth // 8)):
         return _bad_png("known filters")
-    is_set_HW = _png_pixels(rows_HS[:, 1:], depth, own_width)
-    bits_B = np.packbits(is_set_HW.ravel())
-    return _count_bits(bits_B, own_height, own_width), (own_height, own_width)
+    bits_B = np.packbits(_png_pixels(rows_HS[:, 1:], depth, own_width).ravel())
+    return _count_bits(bits_B, own_height, own_width)
+
+
+def _inflate(packed: bytes, height: int, stride: int) -> NDArray[np.uint8] | None:
+    """Return the rows of a PNG with their filters; None if there are fewer."""
+    rows_HS = np.empty((height, stride), np.uint8)
+    view, place = memoryview(rows_HS).cast("B"), 0
+    unpacker = zlib.decompressobj()
+    while place < len(view):
+        data = unpacker.decompress(packed, min(_INFLATE_BYTES, len(view) - place))
+        if not data:
+            return None
+        view[place : place + len(data)] = data
+        place += len(data)
+        packed = unpacker.unconsumed_tail
+    return rows_HS
 
 
 def _png_pixels(rows_HS: NDArray[np.uint8], depth: int, width: int) -> NDArray[np.bool_]:
-    if depth >= 8:
+    if depth == 8:
+        return rows_HS != 0
+    if depth == 16:
         return np.any(rows_HS.reshape(len(rows_HS), width, depth // 8), axis=2)
     bits_HB = np.unpackbits(rows_HS, axis=1)[:, : width * depth]
     return np.any(bits_HB.reshape(len(rows_HS), width, depth), axis=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import Any
 
@@ -77,8 +78,8 @@ def _sniff_array(window: JsonWindow) -> str:
         spans = zip(found.start_N.tolist(), found.stop_N.tolist(), strict=True)
         for n, (start, stop) in enumerate(islice(spans, _SNIFF_ROWS)):
             try:
-                row: Any = msgspec.json.decode(found.text[start:stop])
-            except (msgspec.DecodeError, UnicodeDecodeError):
+                row = _decode(found.text[start:stop])
+            except (ValueError, RecursionError):  # no JSON: the reader says it better
                 return "coco_results"
             if isinstance(row, dict) and isinstance(row.get("instances"), list):
                 return "detectron2_predictions"
@@ -91,6 +92,14 @@ def _sniff_array(window: JsonWindow) -> str:
             f"{window.uri}: {_expected()}, got a list whose first row is {show(first)}"
         )
     return "coco_results"
+
+
+def _decode(data: bytes) -> Any:
+    """Return a row, one with bytes that are no UTF-8 or numbers beyond a float's range too."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(data.decode("utf-8", "replace"))
 
 
 def _sniff_object(window: JsonWindow) -> str:

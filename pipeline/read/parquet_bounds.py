@@ -28,6 +28,7 @@ MAX_VALUES_RATIO = 16
 """Beyond it, values may decode to this many times their pages."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+_WIDTHS["BYTE_ARRAY"] = 4  # of a value, one that is null too, an offset at least
 
 
 def check_sizes(uri: str, footer: Footer, names: list[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +20,14 @@ from pipeline.masks.rle import (
     take_strings,
     to_coco,
 )
-from pipeline.read.raw_rows import COUNTS_MASK, POLYGON_MASK, STRING_MASK, Fault, RawRows
+from pipeline.read.raw_rows import (
+    COUNTS_MASK,
+    POLYGON_MASK,
+    STRING_MASK,
+    Fault,
+    RawPolygons,
+    RawRows,
+)
 
 _EXPECTED = {
     "RLE_SUM": "runs that sum to height x width",
@@ -36,6 +46,10 @@ _EXPECTED = {
     "SIZE_INVALID": "a height and width of at least 1",
     "IMAGE_TOO_LARGE": "height x width < 2**31",
 }
+
+
+_SHOWN = 48
+"""Characters of a mask that a message repeats."""
 
 
 class ReadMasks:
@@ -137,7 +151,15 @@ def _read_strings(
         strings = take_strings(concat_strings([strings, anew]), index_M)
     masks.add(rows_M, strings, facts)
     masks.note("rle_not_canonical", rows_M, is_changed_M)
-    _explain(masks, rows_M, facts.code_N, size_hw_M2, RleCode, "segmentation.counts")
+    _explain(
+        masks,
+        rows_M,
+        facts.code_N,
+        size_hw_M2,
+        RleCode,
+        "segmentation.counts",
+        lambda m: _show_text(*raw.strings, m),
+    )
 
 
 def _read_counts(
@@ -148,7 +170,15 @@ def _read_counts(
     facts = inspect_coco(strings, batch.size_hw_N2.astype(np.int64))
     masks.add(rows_M, strings, facts._replace(code_N=code_M))
     masks.note("rle_uncompressed", rows_M, code_M == 0)
-    _explain(masks, rows_M, code_M, size_hw_M2, RleCode, "segmentation.counts")
+    _explain(
+        masks,
+        rows_M,
+        code_M,
+        size_hw_M2,
+        RleCode,
+        "segmentation.counts",
+        lambda m: _show_numbers(*raw.counts, m),
+    )
 
 
 def _read_polygons(
@@ -161,7 +191,15 @@ def _read_polygons(
     masks.note("polygon_bad_rings", rows_M, fill.n_bad_rings_N > 0)
     masks.note("polygon_clipped", rows_M, fill.is_clipped_N)
     masks.note("polygon_self_crossing", rows_M, fill.is_crossing_N)
-    _explain(masks, rows_M, fill.code_N, size_hw_M2, PolyCode, "segmentation")
+    _explain(
+        masks,
+        rows_M,
+        fill.code_N,
+        size_hw_M2,
+        PolyCode,
+        "segmentation",
+        lambda m: _show_rings(raw.polygons, m),
+    )
 
 
 def _explain(
@@ -171,9 +209,36 @@ def _explain(
     size_hw_M2: NDArray[np.int64],
     codes: type[RleCode] | type[PolyCode],
     field: str,
+    show_mask: Callable[[int], str],
 ) -> None:
     for m in np.flatnonzero(code_M).tolist():
         name = codes(code_M[m]).name
         size = "x".join(map(str, size_hw_M2[m].tolist()))
-        message = f"expected {_EXPECTED[name]} for an image of {size} (height x width)"
-        masks.faults[int(rows_M[m])] = Fault(name, field, message)
+        expected = f"expected {_EXPECTED[name]} for an image of {size} (height x width)"
+        masks.faults[int(rows_M[m])] = Fault(name, field, f"{expected}, got {show_mask(m)}")
+
+
+def _show_text(bytes_B: NDArray[np.uint8], offsets_M1: NDArray[np.int64], m: int) -> str:
+    first, last = offsets_M1[m : m + 2].tolist()
+    text = bytes_B[first : min(last, first + _SHOWN)].tobytes().decode("ascii", "backslashreplace")
+    return ascii(text) + _of_all(last - first, "characters")
+
+
+def _show_numbers(values_V: NDArray[Any], offsets_M1: NDArray[np.int64], m: int) -> str:
+    first, last = offsets_M1[m : m + 2].tolist()
+    return str(values_V[first : min(last, first + _SHOWN // 4)].tolist()) + _of_all(
+        last - first, "numbers", _SHOWN // 4
+    )
+
+
+def _show_rings(polygons: RawPolygons, m: int) -> str:
+    first, last = polygons.row_offsets_M1[m : m + 2].tolist()
+    n_rings = last - first
+    if not n_rings:
+        return "no ring"
+    ring = _show_numbers(polygons.xy_V, polygons.ring_offsets_K1, first)
+    return f"a ring {ring}" + (f" and {n_rings - 1} more" if n_rings > 1 else "")
+
+
+def _of_all(n: int, what: str, shown: int = _SHOWN) -> str:
+    return f" and so on, {n} {what}" if n > shown else ""

@@ -209,6 +209,18 @@ def test_torch_values_that_are_no_json(tmp_path: Path) -> None:
         read_whole(write_file(tmp_path, to_torch(make_predictions())[:-100], "x.pth"))
 
 
+def test_strings_as_bytes_and_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    rows = [
+        make_row(image_id=1, segmentation=make_rle(SQUARE.encode())),
+        make_row(image_id=1, score=float("nan")),
+        make_row(image_id=1, bbox=(1.0, 1.0, float("inf"), 2.0)),
+    ]
+    value = [{"image_id": 1, "instances": rows}]
+    whole = read_whole(write_file(tmp_path, to_torch(value), "x.pth"))
+    assert whole.instances["counts"].to_pylist() == [SQUARE.encode()]
+    assert whole.rejects["code"].to_pylist() == ["SCORE", "BBOX"]
+
+
 def test_torch_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_file(tmp_path, to_torch(make_predictions()), "x.pth")
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
 import pytest
 
 from pipeline import read, storage
@@ -344,6 +346,40 @@ def test_41_damaged_files(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         read_whole(file)
     assert caught.value.message.startswith(file.uri)
+
+
+def test_41_encrypted_by_arrow_itself(tmp_path: Path) -> None:
+    keys = {"footer": "0123456789012345", "columns": "5432109876543210"}
+    for has_plain_footer in (False, True):
+        file = write_encrypted(tmp_path, keys, has_plain_footer)
+        with pytest.raises(InputError, match=r"encrypted"):
+            read_whole(file)
+
+
+def write_encrypted(
+    folder: Path, keys: dict[str, str], has_plain_footer: bool
+) -> storage.InputFile:
+    class Client(pe.KmsClient):
+        """Wraps keys by writing them down."""
+
+        def __init__(self, config: Any) -> None:
+            pe.KmsClient.__init__(self)
+
+        def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+            return base64.b64encode(key_bytes)
+
+        def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+            return base64.b64decode(wrapped_key)
+
+    config = pe.EncryptionConfiguration(
+        footer_key="footer",
+        column_keys={"columns": ["counts"]},
+        plaintext_footer=has_plain_footer,
+    )
+    connection = pe.KmsConnectionConfig(custom_kms_conf=keys)
+    factory = pe.CryptoFactory(Client)
+    options = factory.file_encryption_properties(connection, config)
+    return write(folder, base(), encryption_properties=options)
 
 
 def test_41_damaged_pages(tmp_path: Path) -> None:
