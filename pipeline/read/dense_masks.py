@@ -218,7 +218,7 @@ def _read_png(
 def _inflate(packed: bytes, height: int, stride: int) -> NDArray[np.uint8] | None:
     """Return the rows of a PNG with their filters; None if there are fewer."""
     rows_HS = np.empty((height, stride), np.uint8)
-    view, place = memoryview(rows_HS).cast("B"), 0
+    view, place = rows_HS.data.cast("B"), 0
     unpacker = zlib.decompressobj()
     while place < len(view):
         data = unpacker.decompress(packed, min(_INFLATE_BYTES, len(view) - place))
