@@ -12,6 +12,7 @@ import pytest
 from jobs import demo
 from pipeline import flow
 from pipeline.config import CompactConfig
+from tests.mutations.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,6 +32,17 @@ def demo_folder(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
     results.write_bytes(msgspec.json.encode(demo.propose("coins.png")[:200]))
     flow.run(CompactConfig(inputs=(str(results),), output=str(folder / "demo-out")))
     return folder
+
+
+def test_promises_name_tests_that_are_there() -> None:
+    rows = re.findall(r"^\| (P\d) \| .+? \| (.+) \|$", README, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == [f"P{n}" for n in range(1, 9)]
+    for _, named in rows:
+        for path in re.findall(r"`([^`]+)`", named):
+            found = (ROOT / path).exists() if "/" in path else any(ROOT.glob(f"tests/**/{path}"))
+            assert found, path
+    (stated,) = re.findall(r"breaks each of them on purpose, in (\d+) ways", README)
+    assert int(stated) == len(VARIANTS)
 
 
 # pycocotools' array wrapper predates NumPy 2 and says so at every decode.

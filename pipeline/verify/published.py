@@ -15,13 +15,19 @@ from pipeline.config import FORMAT_VERSION
 from pipeline.errors import CompactionError
 from pipeline.plan import Plan, parse_extras
 from pipeline.publish.tables import publication_at
-from pipeline.records import TABLES, DataFile, UnitRecord
+from pipeline.records import TABLES, DataFile, UnitRecord, total_sources
 from pipeline.runs import plan_uri
 from pipeline.verify.findings import FILE_ADVICE, Findings
 from schemas.compacted import COMPACTED_COLUMNS, compacted_schema
 from schemas.lineage import lineage_schema
 from schemas.metadata import FORMAT_KEY
 from schemas.rejects import rejects_schema
+
+RECORD_ADVICE = (
+    "the record was changed: bring it back from a backup; the tables may be sound, but the report "
+    "and a check of their files rest on it"
+)
+"""What to do about a record that contradicts itself."""
 
 _CHUNK_BYTES = 8 << 20
 _AT_ONCE = 8
@@ -164,7 +170,24 @@ def _read_records(uri: str, run_id: str, findings: Findings) -> dict[tuple[str, 
             findings.add(where, "the record of a unit of work", str(error), FILE_ADVICE)
             continue
         recorded |= {(file.table, file.name): file for file in record.files}
+        _check_counts(f"runs/{run_id}/units/{name}", record, findings)
     return recorded
+
+
+def _check_counts(where: str, record: UnitRecord, findings: Findings) -> None:
+    """Check that what a record counts is what its files hold."""
+    counts = list(total_sources([record]).values())
+    repaired = int(record.numbers.get("repaired_rows", 0))
+    counted = {
+        "compacted": sum(own.kept for own in counts),
+        "lineage": sum(own.merged + own.filtered for own in counts),
+        "rejects": sum(own.rejected for own in counts) + repaired,
+    }
+    for table, n_rows in counted.items():
+        written = sum(file.rows for file in record.files if file.table == table)
+        if written != n_rows:
+            expected = f"as many rows of {table} by its counts as in its files, {written}"
+            findings.add(where, expected, f"{n_rows}", RECORD_ADVICE)
 
 
 def _check_names(
