@@ -11,7 +11,6 @@ import errno
 import hashlib
 import io
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -28,6 +27,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import ConfigError, InputError, StorageError
 from pipeline.held import held_bytes
+from pipeline.uris import is_inside as is_inside
+from pipeline.uris import is_local as is_local
+from pipeline.uris import join as join
+from pipeline.uris import local_path as local_path
+from pipeline.uris import redact as redact
 
 READABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".pth", ".gz", ".zst")
 """Endings by which the files of a directory count as input; a file named outright needs none."""
@@ -84,31 +88,6 @@ def to_uri(path_or_uri: str) -> str:
     if scheme not in fsspec.available_protocols():
         raise ConfigError(f"expected a scheme of fsspec, got {scheme!r} in {redact(text)!r}")
     return f"{scheme}://{rest.rstrip('/')}"
-
-
-def redact(text: str) -> str:
-    """Return the text with the credentials of any URI in it replaced by ``***``."""
-    return re.sub(r"(\w+://)[^/\s@]+@", r"\1***@", text)
-
-
-def join(uri: str, *parts: str) -> str:
-    """Return the URI of a file below a directory's URI."""
-    return "/".join([uri.rstrip("/"), *parts])
-
-
-def is_local(uri: str) -> bool:
-    """Return whether the URI names a file of this machine."""
-    return uri.startswith("file://")
-
-
-def local_path(uri: str) -> Path:
-    """Return the path of a local URI."""
-    return Path(uri.removeprefix("file://"))
-
-
-def is_inside(inner_uri: str, outer_uri: str) -> bool:
-    """Return whether one URI is the other or lies below it."""
-    return inner_uri == outer_uri or inner_uri.startswith(outer_uri.rstrip("/") + "/")
 
 
 def file_system(uri: str) -> tuple[Any, str]:
