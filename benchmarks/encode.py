@@ -3,9 +3,10 @@
 Time: COCO string -> counts -> COCO string by our own kernels is the unit; runs
 to crack code, crack code to runs and the polygon encoder are given as multiples
 of it, pycocotools' dense encode and decode beside them. Bytes: what each mask
-column costs in Parquet at zstd 3. Inputs are the dense workload at 640 and at
-1,500 px, and any COCO results or annotation files that are named; the polygons of
-annotation files once more, in images enlarged to ``--side`` pixels.
+column costs in Parquet at zstd 3. Inputs are the dense workload and a detector's
+(larger masks) at 640 and at 1,500 px, and any COCO results or annotation files that
+are named; the polygons of annotation files once more, in images enlarged to ``--side``
+pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from rich.table import Table
 
 from benchmarks import measure
 from benchmarks.files import to_binary, write_parquet
-from benchmarks.workload import cached, make_workload
+from benchmarks.workload import Kind, cached, make_workload
 from pipeline.masks import contour, polygon, rle
 from pipeline.masks import measure as mask_measure
 from pipeline.masks.batch import CocoStrings, MaskBatch
@@ -53,7 +54,12 @@ def main() -> None:
     arguments = _parse()
     measure.use_one_thread("benchmarks.encode")
     pa.set_cpu_count(1)
-    sets = [generated(640, 200), generated(1500, 20)]
+    sets = [
+        generated("dense", 640, 200),
+        generated("dense", 1500, 20),
+        generated("detector", 640, 20),
+        generated("detector", 1500, 20),
+    ]
     for path in arguments.files:
         sets.append(from_file(path))
         if has_polygons(path):
@@ -77,10 +83,10 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def generated(side: int, n_images: int) -> Masks:
-    """Return the dense workload of a size."""
-    name = f"dense-{n_images}x100-{side}px-seed0"
-    workload = cached(name, lambda: make_workload(n_images=n_images, side=side))
+def generated(kind: Kind, side: int, n_images: int) -> Masks:
+    """Return the workload of a kind and size."""
+    name = f"{kind}-{n_images}x100-{side}px-seed0"
+    workload = cached(name, lambda: make_workload(kind, n_images=n_images, side=side))
     return Masks(name, CocoStrings(workload.bytes_B, workload.offsets_N1), workload.size_hw_N2)
 
 

@@ -27,7 +27,12 @@ _DETECTIONS_AN_OBJECT = {
     "sparse": 1.1,
     "crowded": 1.5,
     "nested": 1.6,
+    "detector": 1.1,
 }
+# Median of the objects' sizes as a share of the image's side, and spread of its logarithm:
+# as in LVIS, and of a real Mask R-CNN's boxes on COCO (its results file in detectron2).
+_SIZES = (0.051, 0.85)
+_DETECTOR_SIZES = (0.104, 0.87)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def make_scene(
     """Return one image's detections, the surest first."""
     owner = _owners(rng, n_masks, _DETECTIONS_AN_OBJECT[kind])
     n_objects = int(owner[-1]) + 1
-    extent = _extents(rng, n_objects, side)
+    extent = _extents(rng, n_objects, side, _DETECTOR_SIZES if kind == "detector" else _SIZES)
     centre = rng.random((n_objects, 2)) * (width, height)
     category = np.minimum(rng.zipf(1.3, n_objects), 80)
     if kind == "dense":  # a pile in the middle
@@ -165,9 +170,12 @@ def _owners(rng: np.random.Generator, n_masks: int, mean: float) -> NDArray[np.i
     return np.repeat(np.arange(n_masks), n_detections)[:n_masks]
 
 
-def _extents(rng: np.random.Generator, n_objects: int, side: int) -> Floats:
-    """Return widths and heights (K, 2) in pixels; spread as in LVIS, log-normal."""
-    size = side * 0.051 * np.exp(rng.normal(0, 0.85, n_objects))
+def _extents(
+    rng: np.random.Generator, n_objects: int, side: int, sizes: tuple[float, float]
+) -> Floats:
+    """Return widths and heights (K, 2) in pixels, log-normal."""
+    median, spread = sizes
+    size = side * median * np.exp(rng.normal(0, spread, n_objects))
     aspect = np.exp(rng.normal(0, 0.4, n_objects))
     extent = np.stack([size * np.sqrt(aspect), size / np.sqrt(aspect)], axis=1)
     return np.clip(extent, side * 0.008, side * 0.9)

@@ -15,6 +15,8 @@ duplicates of each other. Kinds of scenes:
 - ``sparse``: one detector after its box NMS: mostly one detection an object.
 - ``crowded``: objects of one size packed into clusters: boxes overlap, masks do less.
 - ``nested``: objects with parts of their own inside, in the same category.
+- ``detector``: as ``sparse``, with objects as large as a real Mask R-CNN's boxes on COCO (the
+  others' are as large as LVIS's, half of that).
 
 How long a library takes that walks every pair whose boxes overlap depends on the
 number of those pairs, so results must name it.
@@ -41,7 +43,7 @@ from numpy.typing import NDArray
 from benchmarks import shapes
 from benchmarks.runs import counts_to_strings, paste_counts
 
-Kind = Literal["dense", "scattered", "sparse", "crowded", "nested"]
+Kind = Literal["dense", "scattered", "sparse", "crowded", "nested", "detector"]
 
 GENERATOR_VERSION = 1
 """Raised when the same arguments give other bytes; part of the cache's key."""

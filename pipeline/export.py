@@ -32,6 +32,10 @@ _SIDES = tuple(enumerate("xywh"))
 XYWH_ABS = 1
 """detectron2's BoxMode of a box as left, top, width, height in pixels."""
 
+ID_OF_ZERO = (1 << 24) - 1
+"""Written as annotation id for the instance_id 0: pycocotools takes a mask that was matched with
+an annotation of id 0 for unmatched. The first image's last place, which no mask has."""
+
 IDS_A_PASS = 1 << 22
 """Ids that are compared with each other in memory: 32 MB of them."""
 
@@ -258,7 +262,7 @@ def _annotated(output: str, version: int) -> Rows:
         areas = rows["input_area"].to_pylist()
         unchanged = is_unchanged(rows, settings)
         for n, annotation in enumerate(annotations):
-            annotation["id"] = ids[n]
+            annotation["id"] = ids[n] if ids[n] or id_column == "input_id" else ID_OF_ZERO
             box = list(boxes[n].values())
             if unchanged[n] and None not in box:
                 annotation["bbox"] = box

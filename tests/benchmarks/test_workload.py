@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from benchmarks.files import to_table, write_parquet, write_results_json
 from benchmarks.runs import counts_to_strings, crop_counts, paste_counts
-from benchmarks.workload import Workload, cached, huge_image, make_workload
+from benchmarks.workload import Kind, Workload, cached, huge_image, make_workload
 from tests import oracle, strategies
+
+KINDS: tuple[Kind, ...] = ("sparse", "detector")
 
 
 def assert_same(a: Workload, b: Workload) -> None:
@@ -34,7 +36,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
     assert first.bytes_B.tobytes() != other.bytes_B.tobytes()
 
 
-@pytest.mark.parametrize("kind", ["dense", "scattered", "sparse", "crowded", "nested"])
+@pytest.mark.parametrize("kind", ["dense", "scattered", "sparse", "crowded", "nested", "detector"])
 def test_every_string_is_canonical_and_sums_to_its_image(kind) -> None:
     workload = make_workload(kind, n_images=2, masks_per_image=20, side=256)
     assert len(workload) == 40
@@ -55,6 +57,15 @@ def test_scenes_look_as_stated(dense: Workload) -> None:
     limits = dense.size_hw_N2[:, ::-1]
     assert (boxes[:, :2] + boxes[:, 2:] <= limits + 1e-9).all()
     assert list(np.unique(dense.image_id)) == [1, 2]
+
+
+def test_boxes_of_the_detector_are_as_large_as_real_ones() -> None:
+    sizes: dict[Kind, float] = {}
+    for kind in KINDS:
+        workload = make_workload(kind, n_images=8, side=640)
+        sizes[kind] = float(np.median(np.sqrt(workload.bbox_xywh_N4[:, 2:].prod(axis=1))))
+    assert 0.9 < sizes["detector"] / (0.104 * 640) < 1.1
+    assert 0.9 < sizes["sparse"] / (0.051 * 640) < 1.1
 
 
 def test_about_four_in_ten_survive(dense: Workload) -> None:

@@ -351,6 +351,21 @@ def test_ten_bytes_take_no_memory(value: bytes, size_hw: Box, box: Box):
     tracemalloc.stop()
 
 
+def test_work_follows_the_boundary_not_the_area():
+    """Eight times the side is eight times the bytes and the memory; the area is 64 times."""
+    work: list[tuple[int, int]] = []
+    for side in (500, 4000):
+        batch = batch_of((side, side), [0, 2 * side, *[side - 7, 7] * (side - 4), 2 * side])
+        values_of(encode_crack(batch))
+        tracemalloc.start()
+        [value] = assert_round_trip(batch)
+        work.append((len(value), tracemalloc.get_traced_memory()[1]))
+        tracemalloc.stop()
+    (n_bytes, peak), (n_more, higher_peak) = work
+    assert n_more <= 8.1 * n_bytes
+    assert higher_peak <= 8.1 * peak
+
+
 def test_long_values_that_never_close():
     east, spiral = bytes([1]) + bytes(10**6), bytes([252, 251] * 10**5)
     for value in (east, spiral, bytes([0, 252] * 10**6)):
