@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,13 @@ def processes_with(token: str) -> list[int]:
     return found
 
 
+def kill_all(token: str) -> None:
+    """Kill what was started with a token, as when the power of a machine goes."""
+    for pid in processes_with(token):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def assert_nothing_shows(output: Path) -> None:
     assert small.published(output) is None
     assert not list(output.rglob(".maskpress-tmp-*"))
@@ -94,8 +102,7 @@ def interrupt(tmp_path: Path, how: str, *flags: str) -> None:
     finally:
         process.kill()
         process.communicate()
-        for pid in processes_with(token):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(token)
     assert_run_completes(path, output)
 
 

@@ -146,12 +146,8 @@ def test_closing_ends_the_process(child: Child) -> None:
     child.close()
 
 
-def test_an_orphan_ends_by_itself() -> None:
-    """The parent is killed: its end of the pipe closes, and the process sees it."""
-    code = (
-        "import os, signal, sys; from pipeline.child import Child; child = Child(1 << 30);"
-        "print(child.call(60, os.getpid), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    )
+def orphan_of(code: str) -> int:
+    """Run a process that prints the pid of its child and is killed; return that pid."""
     root = Path(__file__).resolve().parents[2]
     read, write = os.pipe()
     pid = os.posix_spawn(
@@ -162,10 +158,31 @@ def test_an_orphan_ends_by_itself() -> None:
     )
     os.close(write)
     with os.fdopen(read) as lines:
-        orphan = int(lines.readline())
-        # Its standard error is ours, its standard output too: both ends close when it ends.
+        child = int(lines.readline())
         assert lines.read() == ""
     os.waitpid(pid, 0)
+    return child
+
+
+def test_an_orphan_ends_by_itself() -> None:
+    """The parent is killed: its end of the pipe closes, and the process sees it."""
+    orphan = orphan_of(
+        "import os, signal, sys; from pipeline.child import Child; child = Child(1 << 30);"
+        "print(child.call(60, os.getpid), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert_is_gone(orphan)
+
+
+def test_an_orphan_that_hangs_ends_after_its_time() -> None:
+    """It keeps the interpreter's lock and takes no processor time, so only a clock can end it."""
+    orphan = orphan_of(
+        "import os, sys, threading; from pipeline.child import Child\n"
+        "main = 'from pipeline import child_main as c; c._ORPHAN_S = 0; c.main()'\n"
+        "child = Child(1 << 30, command=(sys.executable, '-c', main))\n"
+        "print(child.call(60, os.getpid), flush=True)\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), 9)).start()\n"
+        "child.call(2, exec, 'import ctypes; ctypes.PyDLL(None).pause()')"
+    )
     assert_is_gone(orphan)
 
 
