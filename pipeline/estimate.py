@@ -19,6 +19,7 @@ from pipeline.masks import overlap, rle
 from pipeline.measures import stored_lengths
 from pipeline.order import OrderedRows, take_rows
 from pipeline.stored import store_masks
+from schemas.compacted import MASK_COLUMNS
 
 STEP = 0.1
 """How far the neighbouring thresholds are from the present one, and near misses at most."""
@@ -27,7 +28,7 @@ NEAR_BINS = 10
 """Bins of the histogram of near misses, over [threshold - STEP, threshold)."""
 
 
-ENCODED_ROWS = 256
+ENCODED_ROWS = 128
 """About so many rows of the input, or rather the kept ones of them, are tried in all encodings."""
 
 
@@ -187,20 +188,19 @@ def near_misses(
     NearMisses
         Row numbers in the sample; empty with ``group="none"``.
     """
-    table = sample.table
+    index_A = np.flatnonzero(is_asked_M)
+    table = sample.table.select(_compared_columns(config)).take(pa.array(index_A))
     low, high = near_range(config.threshold)
     i_P = j_P = np.zeros(0, np.int64)
     batch = rle.from_coco(to_strings(table["counts"]), size_hw(table))
-    area_M = table["area"].to_numpy()
+    area_A = table["area"].to_numpy()
     if config.group != "none":
-        bbox_M4 = np.stack([table[f"bbox_{axis}"].to_numpy() for axis in "xywh"], axis=1)
-        codes_M = dedup.category_codes(table["category_id"], is_on=config.per_category)
         i_P, j_P = overlap.candidate_pairs(
-            bbox_M4,
-            area_M,
-            sample.image_offsets_G1,
-            codes_M,
-            ~is_asked_M,
+            np.stack([table[f"bbox_{axis}"].to_numpy() for axis in "xywh"], axis=1),
+            area_A,
+            np.searchsorted(index_A, sample.image_offsets_G1),
+            dedup.category_codes(table["category_id"], is_on=config.per_category),
+            np.zeros(len(index_A), bool),
             threshold=low or None,
             overlap=config.overlap,
         )
@@ -209,11 +209,21 @@ def near_misses(
         is_pair_P = source_M[i_P] != source_M[j_P]
         i_P, j_P = i_P[is_pair_P], j_P[is_pair_P]
     shared_P = overlap.matched_intersection(batch, i_P, j_P)
-    iou_P = overlap.matched_iou(shared_P, area_M[i_P], area_M[j_P])
-    ios_P = overlap.matched_ios(shared_P, area_M[i_P], area_M[j_P])
+    iou_P = overlap.matched_iou(shared_P, area_A[i_P], area_A[j_P])
+    ios_P = overlap.matched_ios(shared_P, area_A[i_P], area_A[j_P])
     overlap_P = iou_P if config.overlap == "iou" else ios_P
     is_near_P = (overlap_P >= low) & (overlap_P < high) & (shared_P > 0)
-    return NearMisses(i_P[is_near_P], j_P[is_near_P], overlap_P[is_near_P], iou_P[is_near_P])
+    i_P, j_P = index_A[i_P[is_near_P]], index_A[j_P[is_near_P]]
+    return NearMisses(i_P, j_P, overlap_P[is_near_P], iou_P[is_near_P])
+
+
+def _compared_columns(config: DedupConfig) -> list[str]:
+    """Return the columns by which rows are compared."""
+    names = ["counts", "height", "width", "area", "category_id"]
+    names += [f"bbox_{axis}" for axis in "xywh"]
+    if config.across:
+        names.append(config.source_column or "source")
+    return names
 
 
 def encoded_bytes(
@@ -228,10 +238,14 @@ def encoded_bytes(
     rows = encoded.table.select(["height", "width"]).take(index)
     counts = encoded.counts.take(index)
     numbers: dict[str, float] = {"encoded_masks": len(place_M)}
-    for name in ("rle", "crack", "polygon"):
-        stored = store_masks(counts, rows, dataclasses.replace(config, encoding=name))
-        n_bytes = pc.sum(stored_lengths(pa.table(stored.columns))).as_py()
-        numbers[f"encoded_bytes.{name}"] = int(n_bytes or 0)
+    numbers["encoded_bytes.rle"] = int(pc.sum(pc.binary_length(counts)).as_py() or 0)
+    for name in ("crack", "polygon"):
+        if name == config.encoding:
+            columns = encoded.table.select(MASK_COLUMNS).take(index)
+        else:
+            changed = dataclasses.replace(config, encoding=name)
+            columns = pa.table(store_masks(counts, rows, changed).columns)
+        numbers[f"encoded_bytes.{name}"] = int(pc.sum(stored_lengths(columns)).as_py() or 0)
     return numbers
 
 

@@ -26,7 +26,6 @@ from pipeline import (
     report,
     room,
     runs,
-    samples,
     storage,
     tasks,
     watch,
@@ -38,6 +37,7 @@ from pipeline.plan import Plan, SkippedFile, make_plan, name_run
 from pipeline.read.slices import FileScan
 from pipeline.records import UnitRecord
 from pipeline.storage import InputFile
+from pipeline.totals import Totals
 
 SCAN_HERE_BYTES = 256 << 20
 """Inputs up to this size are scanned by the driver, larger ones by tasks."""
@@ -215,21 +215,23 @@ def compact_units(
 ) -> list[UnitRecord]:
     """Do the units that a run of the same name has not done before; return all records, by unit."""
     records = runs.read_records(output, plan.run_id)
-    samples.gather(records)
+    totals = Totals()
     limit = RejectLimit(plan.n_rows, config.read)
     for record in records:
+        totals.add(record)
         limit.add(record)
     done = frozenset(record.unit for record in records)
     do = execute_here if fits_here(plan, config) else execute
     limits.progress(len(records), plan.n_units)
     for record in do(plan, config, output, done):
         records.append(record)
-        samples.gather([records[0], record])
+        totals.add(record)
         limit.add(record)
         progress(plan, records)
         limits.progress(len(records), plan.n_units)
         limits.check()
     limits.executed()
+    totals.end()
     return sorted(records, key=lambda record: record.unit)
 
 

@@ -25,6 +25,7 @@ from pipeline.errors import ConfigError, InputError
 from pipeline.plan import SAMPLE_FRACTION, SAMPLE_IMAGES, Plan, ReadUnit, name_run
 from pipeline.read.image_ids import convert_id
 from pipeline.records import UnitRecord, total_sources
+from pipeline.totals import Totals
 from pipeline.storage import InputFile
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -77,11 +78,14 @@ def run(
         return flow.Outcome("planned", plan.run_id, plan=plan)
     with publish.beating(output, plan.run_id):
         records: list[UnitRecord] = []
+        totals = Totals()
         n_rows = 0
         for record in _do(units, plan, config, detect, output):
             records.append(record)
+            totals.add(record)
             n_rows += sum(counts.read for counts in record.sources.values())
             progress(plan, records)
+        totals.end()
         records.sort(key=lambda record: record.unit)
         plan = msgspec.structs.replace(plan, n_rows=n_rows)
         _limit_rejects(plan, records, config)

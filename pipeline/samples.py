@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.arrow import pc
 from pipeline.config import CompactConfig
 from pipeline.dedup import Deduplicated, overlaps
 from pipeline.estimate import NearMisses
 from pipeline.quality import Drifts
-from pipeline.records import GroupSample, MemberSample, UnitRecord
+from pipeline.records import GroupSample, MemberSample
 from pipeline.stored import coco_counts
 
 KINDS = ("largest", "least_certain", "near_miss", "worst_fidelity", "worst_boundary")
@@ -35,6 +36,7 @@ STRING_BYTES = 16_384
 def choose(
     result: Deduplicated,
     compacted: pa.Table,
+    lineage: pa.Table,
     near: NearMisses,
     drifts: Drifts,
     config: CompactConfig,
@@ -50,8 +52,8 @@ def choose(
     ----------
     result : Deduplicated
         The unit's rows and what became of them.
-    compacted : pa.Table
-        What is kept, in the order of the rows.
+    compacted, lineage : pa.Table
+        What is kept and what is not, in the order of the rows.
     near : NearMisses
         Of the sampled images.
     drifts : Drifts
@@ -68,7 +70,7 @@ def choose(
     id_M = result.instance_id_N[kept_M]
     fidelity_M = compacted["fidelity"].to_numpy()
     n_merged_M = compacted["n_merged"].to_numpy().astype(np.float64)
-    lowest_M = lowest_overlap(result, config)[kept_M]
+    lowest_M = lowest_overlap(result, lineage, config)[kept_M]
     first_near, rank_near = _nearest(near, result)
     place_M = np.searchsorted(kept_M, first_near)
     picked: list[tuple[str, int, float]] = []
@@ -112,25 +114,21 @@ def first_samples(found: Iterable[GroupSample]) -> list[GroupSample]:
     ]
 
 
-def gather(records: Sequence[UnitRecord]) -> None:
-    """Leave the first groups of all with the first record, and none with the others.
+def lowest_overlap(
+    result: Deduplicated, lineage: pa.Table, config: CompactConfig
+) -> NDArray[np.float64]:
+    """Return the lowest overlap of each row's merged rows with it, float64 (N,); 1.0 alone.
 
-    So what the driver holds of them does not grow with the number of units; the records'
-    files keep theirs.
+    LINEAGE has the rows that are not kept, in their order.
     """
-    for record in records:
-        if record.samples and record is not records[0]:
-            records[0].samples = first_samples([*records[0].samples, *record.samples])
-            record.samples = []
-
-
-def lowest_overlap(result: Deduplicated, config: CompactConfig) -> NDArray[np.float64]:
-    """Return the lowest overlap of each row's merged rows with it, float64 (N,); 1.0 alone."""
     leader_N = result.grouping.leader_N
-    merged_R = np.flatnonzero(leader_N != np.arange(len(leader_N)))
-    iou_R, ios_R = overlaps(result.grouping, merged_R)
+    overlap = lineage[config.dedup.overlap]
+    gone_L = np.flatnonzero(~result.is_kept_N)
+    if overlap.null_count:
+        gone_L = gone_L[pc.is_valid(overlap).to_numpy(zero_copy_only=False)]
+        overlap = overlap.drop_null()
     lowest_N = np.ones(len(leader_N))
-    np.minimum.at(lowest_N, leader_N[merged_R], iou_R if config.dedup.overlap == "iou" else ios_R)
+    np.minimum.at(lowest_N, leader_N[gone_L], overlap.to_numpy())
     return lowest_N
 
 
@@ -154,6 +152,10 @@ def _first(
 ) -> Sequence[int]:
     """Return the places of the lowest ranks; ties by instance_id."""
     place_A = np.flatnonzero(is_asked_M)
+    if len(place_A) > PER_KIND:
+        # Only rows that rank with the first can be among them: sorting all costs more.
+        last = np.partition(rank_M[place_A], PER_KIND - 1)[PER_KIND - 1]
+        place_A = place_A[rank_M[place_A] <= last]
     order_A = np.lexsort((id_M[place_A], rank_M[place_A]))[:PER_KIND]
     return place_A[order_A].tolist()
 
@@ -170,8 +172,9 @@ def _sample(
     if _has_file_names(result):
         names.append("file_name")
     facts = result.rows.table.select([*names, "counts"]).slice(row, 1).to_pylist()[0]
-    merged_R = np.flatnonzero(result.grouping.leader_N == row)
-    merged_R = merged_R[merged_R != row]
+    # A leader comes before those it stands for, and in the same image.
+    end = int(_image_end(result, row))
+    merged_R = row + 1 + np.flatnonzero(result.grouping.leader_N[row + 1 : end] == row)
     if own_members is None:
         shown_R = merged_R[:MEMBERS]
         own_members = _members(result, shown_R, overlaps(result.grouping, shown_R)[0])
@@ -187,6 +190,12 @@ def _sample(
         members=own_members,
         **facts,
     )
+
+
+def _image_end(result: Deduplicated, row: int) -> np.int64:
+    """Return the row behind the last one of a row's image."""
+    offsets_G1 = result.rows.image_offsets_G1
+    return offsets_G1[np.searchsorted(offsets_G1, row, side="right")]
 
 
 def _members(

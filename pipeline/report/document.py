@@ -15,6 +15,7 @@ import msgspec
 
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
 from pipeline.estimate import choices, near_range
+from pipeline.measures import CATEGORIES, bounded
 from pipeline.plan import Plan
 from pipeline.records import CategoryCounts, UnitRecord, total_sources
 from pipeline.report.gates import gate_rows
@@ -132,8 +133,7 @@ def total_categories(records: Sequence[UnitRecord]) -> dict[str, CategoryCounts]
     for record in records:
         for name, counts in record.categories.items():
             totals.setdefault(name, CategoryCounts()).add(counts)
-    names = sorted(totals, key=lambda name: (-sum(totals[name].masks.values()), name))
-    return {name: totals[name] for name in names}
+    return bounded(totals, CATEGORIES)
 
 
 def _category(counts: CategoryCounts) -> dict[str, Any]:
@@ -244,9 +244,13 @@ def times(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
 
 
 def _report_share(worker_s: dict[str, float], timer: Timer) -> float | None:
-    """Return what the report costs of all seconds that were worked, driver's part included."""
-    own = worker_s.get("measure", 0.0) + timer.stage_s.get("report", 0.0)
-    whole = sum(worker_s.values()) + timer.stage_s.get("report", 0.0)
+    """Return what the report costs of all seconds that were worked, by workers and the driver.
+
+    While the stage ``execute`` lasts the driver waits, and so it does for Ray.
+    """
+    worked = {k: v for k, v in timer.stage_s.items() if k not in ("execute", "ray_start")}
+    own = worker_s.get("measure", 0.0) + worked.get("report", 0.0)
+    whole = sum(worker_s.values()) + sum(worked.values())
     return round(own / whole, 4) if whole else None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import estimate, measures, samples
+from pipeline import estimate, measures
 from pipeline.config import CompactConfig, DedupConfig, EncodeConfig, FilterConfig
 from pipeline.records import CategoryCounts
 from pipeline.unit import UnitResult
@@ -199,15 +199,5 @@ def test_masks_tried_in_other_encodings_are_few_and_do_not_depend_on_the_units()
     for name in ("encoded_masks", "encoded_bytes.polygon", "encoded_bytes.rle"):
         assert whole[name] == parts[0][name] + parts[1][name]
     assert 0.15 < whole["encoded_masks"] / whole["sample_kept"] < 0.45
-    assert estimate.mask_fraction(1_000_000, 0.02) == pytest.approx(256 / 20_000)
+    assert estimate.mask_fraction(1_000_000, 0.02) == pytest.approx(128 / 20_000)
     assert estimate.mask_fraction(0, 0.02) == 1.0
-
-
-def test_the_driver_holds_few_groups_whatever_the_number_of_units() -> None:
-    rows = rectangles(12)
-    records = [compact([r for r in rows if r.image_id == n]).record for n in range(12)]
-    expected = samples.first_samples(s for record in records for s in record.samples)
-    for n in range(12):
-        samples.gather([records[0], records[n]])
-    assert samples.first_samples(records[0].samples) == records[0].samples == expected
-    assert not any(record.samples for record in records[1:])
