@@ -82,6 +82,7 @@ def compact_unit(
     encoded = time.perf_counter()
     rejects = _named(pa.concat_tables([rejects, mismatched]), record.run_id)
     _count(record, compacted, lineage, rejects)
+    counted = time.perf_counter()
     record.numbers[f"backend.{kernels.name}.{kernels.device}"] = 1
     share = Share(sample_fraction, mask_fraction)
     chosen = estimate.choose_rows(result, share)
@@ -94,7 +95,8 @@ def compact_unit(
     record.stage_s |= {
         "dedup": grouped - started,
         "encode": encoded - grouped,
-        "measure": time.perf_counter() - encoded,
+        "account": counted - encoded,
+        "measure": time.perf_counter() - counted,
     }
     return UnitResult(compacted, lineage, rejects, record)
 
