@@ -25,8 +25,8 @@ from pipeline.errors import ConfigError, InputError
 from pipeline.plan import SAMPLE_FRACTION, SAMPLE_IMAGES, Plan, ReadUnit, name_run
 from pipeline.read.image_ids import convert_id
 from pipeline.records import UnitRecord, total_sources
-from pipeline.totals import Totals
 from pipeline.storage import InputFile
+from pipeline.totals import Totals
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_SUFFIXES = (*_ENDINGS, *(ending.upper() for ending in _ENDINGS))

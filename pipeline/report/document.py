@@ -15,10 +15,12 @@ import msgspec
 
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
 from pipeline.estimate import choices, near_range
+from pipeline.evaluate import Truth
 from pipeline.measures import CATEGORIES, bounded
 from pipeline.plan import Plan
 from pipeline.records import CategoryCounts, UnitRecord, total_sources
 from pipeline.report.gates import gate_rows
+from pipeline.report.names import category_names
 
 REPORT_VERSION = 2
 """Version of the schema of report.json; raised when a key changes its meaning."""
@@ -52,6 +54,7 @@ def build(
     config: CompactConfig,
     timer: Timer,
     metrics: dict[str, Any] | None = None,
+    truth: Truth | None = None,
 ) -> dict[str, Any]:
     """Return the report of a run as plain values; docs/report.md explains every key.
 
@@ -67,6 +70,8 @@ def build(
         Wall seconds so far.
     metrics : dict, optional
         AP before and after, see `pipeline.evaluate`.
+    truth : Truth, optional
+        The ground truth, which may name categories.
     """
     totals = total_sources(records)
     numbers = _sum([record.numbers for record in records])
@@ -98,6 +103,7 @@ def build(
         },
         "encodings": _encodings(categories),
         "categories": {name: _category(counts) for name, counts in categories.items()},
+        "category_names": category_names(plan, truth, categories),
         "pairs": {
             "candidate": int(numbers.get("candidate_pairs", 0)),
             "walked": int(numbers.get("walked_pairs", 0)),

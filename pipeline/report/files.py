@@ -128,7 +128,8 @@ def figures(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ``run_id``, ``figure`` (the keys of report.json that lead to it, joined by dots) and
         ``value``. Lists, settings, gates, and what is told by source or category are left out.
     """
-    left_out = ("config", "versions", "sources", "categories", "histograms", "gates")
+    left_out = ("config", "versions", "sources", "categories", "category_names")
+    left_out += ("histograms", "gates")
     for key, value in document.items():
         if key == "metrics" and value is not None:
             value = {name: inner for name, inner in value.items() if name != "categories"}

@@ -45,7 +45,8 @@ def render(template: str, **values: Any) -> str:
     environment.filters |= {"bytes": words.human_bytes, "count": _count, "s": words.seconds}
     environment.filters |= {"dec": words.decimals, "name_of": words.name_of}
     environment.filters["percent_of"] = words.percent
-    environment.filters |= {"bar": charts.bar, "signed": words.signed_percent}
+    environment.filters |= {"bar": charts.bar, "signed": words.signed_percent, "clip": words.clip}
+    environment.filters |= {"change_to": words.change}
     page = environment.get_template(template)
     return page.render(style=Markup(style), style_digest=Markup(digest), **values)
 

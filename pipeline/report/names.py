@@ -1,9 +1,9 @@
-"""Which file of ``--report.images`` shows an image; names come from data and are not trusted."""
+"""Names of categories and of images' files; they come from data and are not trusted."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from pipeline.evaluate import Truth
 from pipeline.plan import Plan
 from pipeline.read.text import read_range, source_text
 from pipeline.records import GroupSample
+from pipeline.report.words import clip
 
 PATTERNS = tuple(
     f"{{image_id{width}}}.{suffix}" for width in ("", ":012d") for suffix in ("jpg", "png", "jpeg")
@@ -28,6 +29,11 @@ _MAX_CHARS = 1000
 class _Image(msgspec.Struct, gc=False):
     id: Any
     file_name: Any = None
+
+
+class _Category(msgspec.Struct, gc=False):
+    id: Any
+    name: Any = None
 
 
 class ImageFolder(NamedTuple):
@@ -83,6 +89,31 @@ def add_file_names(
     ]
 
 
+def category_names(plan: Plan, truth: Truth | None, wanted: Iterable[str]) -> dict[str, str]:
+    """Return the names of categories by id, where a table that was given has them.
+
+    The ground truth's count first, then those of the inputs by URI. They are cut and
+    cleaned by `pipeline.report.words.clip`; a table that cannot be read names nothing.
+    """
+    asked = set(wanted)
+    found: dict[str, str] = {}
+
+    def add(category_id: Any, name: Any) -> None:
+        if isinstance(name, str) and str(category_id) in asked:
+            found.setdefault(str(category_id), clip(name))
+
+    if truth is not None:
+        for one in truth.document["categories"]:
+            if isinstance(one, dict):
+                add(one.get("id"), one.get("name"))
+    for uri in sorted(plan.contexts):
+        for category in _part(uri, plan, "categories", _Category):
+            add(category.id, category.name)
+        if len(found) == len(asked):
+            break
+    return {name: found[name] for name in sorted(found)}
+
+
 def _tables(
     sources: set[str], plan: Plan, truth: Truth | None
 ) -> Iterator[Iterator[tuple[Any, Any]]]:
@@ -90,15 +121,19 @@ def _tables(
         images = truth.document["images"]
         yield ((image["id"], image.get("file_name")) for image in images)
     for uri in sorted(sources):
-        context = plan.contexts.get(uri)
-        if context is None or "images" not in context.ranges:
-            continue
-        try:
-            data = read_range(source_text(uri, context), *context.ranges["images"])
-            listed = msgspec.json.decode(data, type=list[_Image])
-        except (CompactionError, msgspec.DecodeError):
-            continue
-        yield ((image.id, image.file_name) for image in listed)
+        yield ((image.id, image.file_name) for image in _part(uri, plan, "images", _Image))
+
+
+def _part(uri: str, plan: Plan, name: str, kind: type[Any]) -> list[Any]:
+    """Return a list that stands beside the rows of a file; none where it cannot be read."""
+    context = plan.contexts.get(uri)
+    if context is None or name not in context.ranges:
+        return []
+    try:
+        data = read_range(source_text(uri, context), *context.ranges[name])
+        return msgspec.json.decode(data, type=list[kind])
+    except (CompactionError, msgspec.DecodeError):
+        return []
 
 
 def candidates(group: GroupSample, pattern: str | None) -> list[str]:

@@ -51,6 +51,7 @@ def make_page(
         boundary_chart=lossy_chart(document, "boundary", "mean_boundary_iou"),
         encodings=encoding_bars(document),
         knobs=choice_bars(document),
+        stored=stored_encodings(document),
         stages=stage_bars(document),
         stage_rows=stage_rows(document),
         category_aps=category_aps(document),
@@ -113,6 +114,7 @@ def waterfall(document: dict[str, Any]) -> list[Bar]:
             change = level - before
             sign = words.MINUS if change < 0 else "+"
             text = f"{sign}{words.human_bytes(abs(change))}" if change else "0 B"
+            note += f"; {words.human_bytes(level)} left"
             low, way = min(level, before), "gain" if change <= 0 else "loss"
             bars.append(Bar(label, text, low / most, abs(change) / most, way, note))
         before = level
@@ -139,18 +141,30 @@ def fates(document: dict[str, Any]) -> list[Bar]:
     return bars
 
 
-def iou_chart(document: dict[str, Any]) -> Markup:
-    """Return the histogram of IoU between merged rows and their leaders, 50 bins."""
-    fine = document["histograms"].get("merged_iou", [0] * 100)
-    counts = [fine[n] + fine[n + 1] for n in range(0, 100, 2)]
+def iou_chart(document: dict[str, Any]) -> Markup | None:
+    """Return the histogram of IoU between merged rows and their leaders; None without any.
+
+    It begins with the tenth that holds the lowest; bins of 0.01, or of 0.02 over more than a half.
+    """
+    fine = document["histograms"].get("merged_iou", [])
+    lowest = next((n for n, count in enumerate(fine) if count), None)
+    if lowest is None:
+        return None
+    first = min(lowest // 10 * 10, 90)
+    wide = 1 if first >= 50 else 2
+    counts = [sum(fine[n : n + wide]) for n in range(first, 100, wide)]
     config = document["config"]["dedup"]
-    mark = config["threshold"] if config["overlap"] == "iou" else None
-    return charts.histogram(_unit_columns(counts), mark)
+    mark = None
+    if config["overlap"] == "iou" and 100 * config["threshold"] >= first:
+        mark = (config["threshold"] - first / 100) / (1 - first / 100)
+    return charts.histogram(_unit_columns(counts, first, wide), mark)
 
 
-def near_chart(document: dict[str, Any]) -> Markup:
-    """Return the histogram of near misses."""
-    counts = document["histograms"].get("near_miss", [0] * 10)
+def near_chart(document: dict[str, Any]) -> Markup | None:
+    """Return the histogram of near misses; None where there is none."""
+    counts = document["histograms"].get("near_miss", [])
+    if not any(counts):
+        return None
     low, high = document["near_miss_range"]
     step = (high - low) / len(counts)
     columns = [
@@ -209,6 +223,15 @@ def encoding_bars(document: dict[str, Any]) -> list[Bar]:
     ]
 
 
+def stored_encodings(document: dict[str, Any]) -> list[str]:
+    """Return in words how many masks are stored in each encoding, and their bytes."""
+    return [
+        f"{name} {one['masks']:,} masks, {one['bytes'] / one['masks']:.1f} B per mask"
+        for name, one in document["encodings"].items()
+        if one["masks"]
+    ]
+
+
 def choice_bars(document: dict[str, Any]) -> list[Bar]:
     """Return what the present settings and their neighbours merge on the sampled images."""
     estimate = document["estimate"]
@@ -239,7 +262,7 @@ def stage_bars(document: dict[str, Any]) -> list[Bar]:
 def settings(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return every resolved setting as its flag and its value."""
     return [
-        (f"--{step}.{name}", str(value))
+        (f"--{step}.{name}", words.clip(value, 400))
         for step, values in document["config"].items()
         for name, value in values.items()
     ]
@@ -271,19 +294,20 @@ def category_aps(document: dict[str, Any]) -> dict[str, dict[str, float | None]]
     return {name: kinds["segm"] for name, kinds in found.items() if "segm" in kinds}
 
 
-def _unit_columns(counts: Sequence[int]) -> list[Column]:
-    step = 1 / len(counts)
-    every = max(1, len(counts) // 5)
-    columns = [
+def _unit_columns(counts: Sequence[int], first: int, wide: int) -> list[Column]:
+    """Return bins of `wide` hundredths from `first` hundredths on, every tenth or so labelled."""
+    every = 10 if wide == 1 else 20
+    if 100 - first <= 20:
+        every = 2
+    starts = range(first, 100, wide)
+    return [
         Column(
-            f"{n * step:.1f}" if n % every == 0 else "",
+            f"{start / 100:.2f}" if (start - first) % every == 0 else "",
             count,
-            f"{n * step:.2f} to {(n + 1) * step:.2f}: {count:,}",
+            f"{start / 100:.2f} to {(start + wide) / 100:.2f}: {count:,}",
         )
-        for n, count in enumerate(counts)
+        for start, count in zip(starts, counts, strict=True)
     ]
-    columns[-1] = columns[-1]._replace(label="1.0")
-    return columns
 
 
 def _files(document: dict[str, Any], where: str) -> str:

@@ -11,7 +11,7 @@ from pipeline.records import GroupSample
 from pipeline.report.images import Backdrop, backdrop
 from pipeline.report.names import ImageFolder
 from pipeline.report.outline import Window, read_masks, sample, svg_path, window
-from pipeline.report.words import decimals, name_of, signed_percent
+from pipeline.report.words import clip, decimals, name_of, signed_percent
 
 COLOURS = 8
 """Classes ``c0`` to ``c7`` of members' outlines."""
@@ -47,7 +47,7 @@ def picture(group: GroupSample, folder: ImageFolder | None = None) -> Picture:
         drawn.append(("kept", group.stored_counts))
     if group.counts and group.counts != group.stored_counts:
         drawn.append(("leader", group.counts))
-        legend.append(LegendRow("leader", "leader's own mask", ""))
+        legend.append(LegendRow("leader", "its mask as it came", ""))
     for n, member in enumerate(group.members):
         kind = f"c{n % COLOURS}"
         what = "also kept" if is_pair else "merged"
@@ -59,7 +59,8 @@ def picture(group: GroupSample, folder: ImageFolder | None = None) -> Picture:
     n_more = group.n_members - len(group.members)
     if n_more > 0 and not is_pair:
         legend.append(LegendRow("", f"and {n_more:,} more", ""))
-    facts = f"row {group.source_row} of {name_of(group.source)}, {group.height} x {group.width} px"
+    facts = f"row {group.source_row} of {clip(name_of(group.source))}, "
+    facts += f"{group.height} x {group.width} px"
     if group.fidelity < 1:
         facts += f", stored with IoU {group.fidelity:.4f}, area {signed_percent(group.drift)}"
         if group.boundary_iou is not None:
@@ -74,7 +75,7 @@ def picture(group: GroupSample, folder: ImageFolder | None = None) -> Picture:
 
 
 def _title(group: GroupSample) -> str:
-    image = f"image {group.image_id}"
+    image = f"image {clip(group.image_id)}"
     if group.kind == "largest":
         return f"{image}: {group.n_members:,} merged into one"
     if group.kind == "worst_fidelity":

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+
+CLIP_CHARS = 80
+"""Longest text of the input that is shown."""
+
+_TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_TURNING = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_TURNS}]")
 
 
 def human_bytes(count: float) -> str:
@@ -27,7 +35,26 @@ def signed_percent(value: float | None, sign: str = "") -> str:
     """Return a relative change: +0.123 %; a dash for none; `sign` replaces its own."""
     if value is None:
         return DASH
-    return f"{sign}{100 * abs(value):.3f} %" if sign else f"{100 * value:+.3f} %"
+    text = f"{sign}{100 * abs(value):.3f} %" if sign else f"{100 * value:+.3f} %"
+    return text.replace("-", MINUS)
+
+
+def change(before: float | None, after: float | None) -> str:
+    """Return a difference with its sign and four decimals; a dash where one is missing."""
+    if before is None or after is None:
+        return DASH
+    return f"{after - before:+.4f}".replace("-", MINUS)
+
+
+def clip(text: object, chars: int = CLIP_CHARS) -> str:
+    """Return a text of the input that is safe to show: cut, without what turns lines around.
+
+    Control characters (a terminal would obey them) and marks that change the direction
+    of writing become U+FFFD; letters of every script stay.
+    """
+    whole = str(text)
+    shown = _TURNING.sub("\N{REPLACEMENT CHARACTER}", whole[:chars])
+    return shown if len(whole) <= chars else f"{shown}\N{HORIZONTAL ELLIPSIS}"
 
 
 def decimals(value: float | None, digits: int = 3) -> str:

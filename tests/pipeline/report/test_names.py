@@ -114,6 +114,28 @@ def test_names_come_from_the_tables_that_were_given(tmp_path: Path) -> None:
     assert names.add_file_names(asked, plan, None)[0].file_name is None
 
 
+def test_categories_are_named_by_what_was_given(tmp_path: Path) -> None:
+    (row,) = rectangles(1)[:1]
+    mask = {"size": [30, 32], "counts": row.mask.decode()}
+    document = {
+        "images": [{"id": 0, "height": 30, "width": 32}],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "segmentation": mask}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "x" * 500}, {"id": 4}],
+    }
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(document))
+    config = CompactConfig(inputs=(str(path),), output="y")
+    inventory = storage.list_inputs(config.inputs)
+    plan = make_plan(inventory, [read.scan(inventory[0], config.read, 1 << 20)], config)
+    found = names.category_names(plan, None, ["1", "2", "4", "null"])
+    assert found == {"1": "cat", "2": "x" * 80 + "\N{HORIZONTAL ELLIPSIS}"}
+    given = [{"id": 1, "name": "Katze"}, {"id": 3, "name": "not asked for"}, "no object"]
+    truth = Truth("t", {"categories": given}, frozenset())
+    assert names.category_names(plan, truth, ["1", "2"])["1"] == "Katze"
+    path.unlink()
+    assert names.category_names(plan, truth, ["1", "2"]) == {"1": "Katze"}
+
+
 def replace_name(one: GroupSample, name: str) -> GroupSample:
     return GroupSample(**{f: getattr(one, f) for f in one.__struct_fields__} | {"file_name": name})
 

@@ -99,8 +99,7 @@ def test_every_bar_of_a_histogram_says_its_count() -> None:
     html, d = make(dedup=DedupConfig(threshold=0.6))
     titles = re.findall(r"<title>([^<]*)</title>", html)
     merged = [int(t.rsplit(" ", 1)[1]) for t in titles if re.fullmatch(r"[\d.]+ to [\d.]+: \d+", t)]
-    fine = d["histograms"]["merged_iou"]
-    assert merged == [fine[n] + fine[n + 1] for n in range(0, 100, 2)]
+    assert merged == d["histograms"]["merged_iou"][60:]
     near = [int(t.split()[-2]) for t in titles if t.endswith(" pairs")]
     assert near == d["histograms"]["near_miss"]
 
@@ -198,8 +197,43 @@ def test_metrics_are_on_the_page() -> None:
         "categories": {},
     }
     text = Text(page.make_page(document, result.record.samples)).text
-    assert "Mask AP 0.5000 0.4321 -0.0679" in text
+    assert "Mask AP 0.5000 0.4321 \N{MINUS SIGN}0.0679" in text
     assert "1,234 valid rows that came, 1,000 that are kept" in text
+
+
+def test_names_of_the_input_are_shown_as_text_and_cut(tmp_path: Path) -> None:
+    document, result = make_report([replace(r, image_id="i" * 1_000_000) for r in rectangles(1)])
+    names = {
+        "1": HOSTILE,
+        "2": "n" * 1_000_000,
+        "3": "\N{HEBREW LETTER ALEF}\N{RIGHT-TO-LEFT OVERRIDE}cod.exe",
+        "4": "\x1b[31mred\x07",
+    }
+    one = next(iter(document["categories"].values()))
+    document["categories"] = {str(n): one for n in range(1, 800)}
+    document["sources"] = {
+        f"file:///{n}{'s' * 4000}": r for r in document["sources"].values() for n in range(200)
+    }
+    document["category_names"] = names
+    html = page.make_page(document, first_samples(result.record.samples))
+    assert len(html) < 3_000_000
+    assert "\x1b" not in html
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in html
+    text = Text(html).text
+    assert " ".join(HOSTILE.split()) in text
+    assert "\N{HEBREW LETTER ALEF}\N{REPLACEMENT CHARACTER}cod.exe" in text
+    assert "774 are left out here, report.json has them" in text
+    assert "175 are left out here, report.json has them" in text
+    (tmp_path / "page.html").write_text(html)
+    seen = look_at(f"file://{tmp_path}/page.html", tmp_path / "profile", 400)
+    assert seen.console == []
+    assert "&lt;/script&gt;&lt;img" in seen.dom
+
+
+def test_report_of_an_older_run_has_a_page() -> None:
+    document, result = make_report(rectangles(2))
+    del document["category_names"]
+    assert "By category" in page.make_page(document, result.record.samples)
 
 
 def test_pictures_over_images_are_in_the_page(tmp_path: Path) -> None:
