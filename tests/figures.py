@@ -15,13 +15,14 @@ from typing import Any
 
 Path = tuple[str, ...]
 
-VALID = "(select i.* from input i anti join rejects r using (source, source_row))"
+REJECTED = "(select * from rejects where repaired is null)"
+VALID = f"(select i.* from input i anti join {REJECTED} r using (source, source_row))"
 NAME = "coalesce(category_id::varchar, 'null')"
 BYTES = "coalesce(octet_length(counts), octet_length(crack), octet_length(polygon))"
 MERGED = "kept_instance_id is not null"
 FATES = f"""(select source, 'kept' fate from compacted
     union all select source, case when {MERGED} then 'merged' else 'filtered' end from lineage
-    union all select source, 'rejected' from rejects
+    union all select source, 'rejected' from {REJECTED}
     union all select source, 'read' from input)"""
 KEPT = "(select * from compacted join pixels using (instance_id))"
 SAMPLED = (
@@ -75,7 +76,7 @@ SCALARS: dict[str, str] = {
 FAMILIES: dict[str, str] = {
     "rows.*": f"select fate, count(*) from {FATES} group by 1",
     "reasons.*": "select reason, count(*) from lineage group by 1",
-    "rejects.*": "select code, count(*) from rejects group by 1",
+    "rejects.*": f"select code, count(*) from {REJECTED} group by 1",
     "bytes.output_files.*": "select kind, sum(size) from files where kind != 'input' group by 1",
     "encodings.*.masks": "select encoding, count(*) from compacted group by 1",
     "encodings.*.bytes": f"select encoding, sum({BYTES}) from compacted group by 1",

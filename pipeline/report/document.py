@@ -244,28 +244,20 @@ def times(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
         },
         "core_hours": round(sum(worker_s.values()) / 3600, 6),
         "gpu_hours": round(gpu_s / 3600, 6),
-        "report_share": _report_share(worker_s, timer),
-        "protection_share": _protection_share(worker_s, timer),
+        "report_share": _share_of_work(worker_s, timer, "measure", ("report",)),
+        "protection_share": _share_of_work(worker_s, timer, "protect", PROTECTION),
     }
 
 
-def _report_share(worker_s: dict[str, float], timer: Timer) -> float | None:
-    """Return what the report costs of all seconds that were worked, by workers and the driver.
+def _share_of_work(
+    worker_s: dict[str, float], timer: Timer, worker_stage: str, driver_stages: Sequence[str]
+) -> float | None:
+    """Return the part that some stages have of all seconds that were worked.
 
-    While the stage ``execute`` lasts the driver waits, and so it does for Ray.
+    While ``execute`` and ``ray_start`` last the driver waits; workers work meanwhile.
     """
-    worked = {k: v for k, v in timer.stage_s.items() if k not in ("execute", "ray_start")}
-    own = worker_s.get("measure", 0.0) + worked.get("report", 0.0)
-    whole = sum(worker_s.values()) + sum(worked.values())
-    return round(own / whole, 4) if whole else None
-
-
-def _protection_share(worker_s: dict[str, float], timer: Timer) -> float | None:
-    """Return what the promises cost of all seconds that were worked, driver's part included."""
-    driver_s = {
-        name: value for name, value in timer.stage_s.items() if name not in ("execute", "ray_start")
-    }
-    own = worker_s.get("protect", 0.0) + sum(driver_s.get(name, 0.0) for name in PROTECTION)
+    driver_s = {k: v for k, v in timer.stage_s.items() if k not in ("execute", "ray_start")}
+    own = worker_s.get(worker_stage, 0.0) + sum(driver_s.get(k, 0.0) for k in driver_stages)
     whole = sum(worker_s.values()) + sum(driver_s.values())
     return round(own / whole, 4) if whole else None
 
