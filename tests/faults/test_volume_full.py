@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import tempfile
@@ -45,7 +46,9 @@ def runs_on(undisturbed: small.Undisturbed, volume: Path, free_bytes: int) -> bo
     output = volume / "out"
     survival.prepare(undisturbed, output, is_second=True)
     filler = fill_up(volume, free_bytes)
-    outcome, error = small.attempt(small.configure(undisturbed.inputs, output))
+    config = small.configure(undisturbed.inputs, output)
+    unchecked = dataclasses.replace(config.run, check_space=False)
+    outcome, error = small.attempt(dataclasses.replace(config, run=unchecked))
     if error is not None:
         assert isinstance(error, StorageError)
         assert error.exit_code == 5
@@ -62,6 +65,19 @@ def test_an_output_without_room(undisturbed: small.Undisturbed, volume: Path) ->
     assert not runs_on(undisturbed, volume, 0)
     assert not runs_on(undisturbed, volume, 24 << 10)
     assert runs_on(undisturbed, volume, 512 << 10)
+
+
+def test_an_output_without_room_is_refused_at_the_start(
+    undisturbed: small.Undisturbed, volume: Path
+) -> None:
+    output = volume / "out"
+    survival.prepare(undisturbed, output, is_second=True)
+    before = sorted(output.rglob("*"))
+    fill_up(volume, 0)
+    _, error = small.attempt(small.configure(undisturbed.inputs, output))
+    assert isinstance(error, StorageError)
+    assert f"{output}: expected" in error.message
+    assert sorted(output.rglob("*")) == before
 
 
 @pytest.mark.long
