@@ -39,6 +39,7 @@ fix: .venv/.dev
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.dedup
 	$(BIN)/python -m benchmarks.encode
+	$(BIN)/python -m benchmarks.reading
 
 bench-gpu: .venv/.bench
 	$(BIN)/python -m benchmarks.gpu
