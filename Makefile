@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-long test-stores check fix bench bench-gpu constraints
+.PHONY: setup demo test test-long test-stores test-gpu check fix bench bench-gpu constraints
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,9 @@ test-long: .venv/.dev
 
 test-stores: .venv/.stores
 	$(BIN)/python -m pytest -m stores tests/stores
+
+test-gpu: .venv/.dev
+	$(BIN)/python -m pytest -m cuda tests/pipeline
 
 check: .venv/.dev
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""Which kernels group and merge masks: compiled for the CPU, or torch on a device.
+"""Which kernels group, merge and encode masks: compiled for the CPU, or torch on a device.
 
 Both give the same rows, byte for byte; the choice is one of speed. Torch is
 imported only where it is used.
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import CompactConfig
 from pipeline.errors import ConfigError
-from pipeline.masks import dense, group, group_merge
+from pipeline.masks import contour, dense, group, group_merge
 from pipeline.masks.batch import CocoStrings, MaskBatch
+from pipeline.masks.contour import CrackBatch
 from pipeline.masks.group import Grouping
 from pipeline.masks.group_merge import Merged
 
@@ -55,6 +56,8 @@ class Kernels(NamedTuple):
         `pipeline.masks.group_merge.group_and_merge`.
     from_bitmaps, from_roi : callable
         `pipeline.masks.dense.from_bitmaps` and `from_roi`.
+    encode_crack : callable
+        `pipeline.masks.contour.encode_crack`.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Kernels(NamedTuple):
     group_and_merge: Callable[..., tuple[Grouping, Merged]]
     from_bitmaps: Callable[..., MaskBatch]
     from_roi: Callable[..., MaskBatch]
+    encode_crack: Callable[[MaskBatch], CrackBatch]
 
 
 NUMBA = Kernels(
@@ -72,6 +76,7 @@ NUMBA = Kernels(
     group_merge.group_and_merge,
     dense.from_bitmaps,
     dense.from_roi,
+    contour.encode_crack,
 )
 """The compiled kernels; they need nothing that is not installed."""
 
@@ -104,11 +109,11 @@ def decide(config: CompactConfig, *, has_gpu: bool) -> Choice:
         raise ConfigError(f"{flag}: expected torch to be installed, found none; {INSTALL}")
     if backend == "numba" or (backend == "auto" and device == "cpu"):
         return Choice("numba", "cpu", "asked for")
+    if device == "cpu":
+        return Choice("torch", "cpu", "asked for")
     if not has_gpu:
         reason = "no GPU is there"
         return Choice("torch" if backend == "torch" else "numba", "cpu", reason)
-    if device == "cpu":
-        return Choice("torch", "cpu", "asked for")
     if not has_torch:
         return Choice("numba", "cpu", f"a GPU is there, but torch is not installed: {INSTALL}")
     return Choice("torch", "cuda", "asked for" if device == "cuda" else "a GPU is there")
@@ -132,7 +137,7 @@ def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
     choice = decide(config, has_gpu=has_gpu)
     if choice.name == "numba":
         return NUMBA
-    from pipeline.masks import torch_backend, torch_dense
+    from pipeline.masks import torch_backend, torch_contour, torch_dense
 
     group_masks = functools.partial(torch_backend.group_masks, device=choice.device)
     vote = functools.partial(torch_backend.vote, device=choice.device)
@@ -143,6 +148,7 @@ def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
         functools.partial(_group_then_merge, group_masks, vote),
         functools.partial(torch_dense.from_bitmaps, device=choice.device),
         functools.partial(torch_dense.from_roi, device=choice.device),
+        functools.partial(torch_contour.encode_crack, device=choice.device),
     )
 
 
@@ -156,6 +162,7 @@ def _group_then_merge(
     **policy: Any,
 ) -> tuple[Grouping, Merged]:
     """Do as `pipeline.masks.group_merge.group_and_merge` in two steps."""
+    group_merge.check_fraction(vote_fraction)
     found = group_masks(strings, size_hw_N2, *rows, **policy)
     merged = group_merge.merge_groups(strings, size_hw_N2, found.leader_N, vote_fraction, vote)
     return found, merged

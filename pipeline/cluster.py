@@ -76,8 +76,20 @@ def start(config: CompactConfig) -> None:
     data.enable_progress_bars = False
     data.print_on_execution_start = False
     data.shuffle_input_batch_bytes = SHUFFLE_BATCH_BYTES
-    backend.decide(config, has_gpu=ray.cluster_resources().get("GPU", 0) > 0)
+    choose_backend(config)
     _require_shared_output(config)
+
+
+def choose_backend(config: CompactConfig) -> backend.Choice:
+    """Return what compares the masks of a run, by the GPUs of the Ray that is there.
+
+    Raises
+    ------
+    ConfigError
+        As `pipeline.backend.decide`.
+    """
+    gpus = ray.cluster_resources().get("GPU", 0.0) if ray.is_initialized() else 0.0
+    return backend.decide(config, has_gpu=gpus > 0)
 
 
 @contextmanager

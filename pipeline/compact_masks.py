@@ -21,7 +21,7 @@ import dataclasses
 import hashlib
 import importlib.util
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -159,6 +159,8 @@ def _to_config(config: CompactConfig | Mapping[str, Any] | None) -> CompactConfi
     """Return the job's configuration; inputs and output are never looked at."""
     if isinstance(config, CompactConfig):
         return config
+    if not isinstance(config, Mapping | None):  # pyright: ignore
+        raise ConfigError(f"expected settings as a mapping or CompactConfig, got {config!r}")
     given = dict(config or {})
     unknown = sorted(set(given) - set(STEPS))
     if unknown:
@@ -173,7 +175,22 @@ def _to_config(config: CompactConfig | Mapping[str, Any] | None) -> CompactConfi
         if wrong:
             raise ConfigError(f"{step}: expected settings among {', '.join(known)}, got {wrong}")
         given[step] = make(**values)
-    return CompactConfig(inputs=("detections",), output="none", **given)
+    made = CompactConfig(inputs=("detections",), output="none", **given)
+    for step in STEPS:
+        _require_choices(step, getattr(made, step))
+    _require_choices("", made)
+    return made
+
+
+def _require_choices(step: str, settings: Any) -> None:
+    """Refuse a word that is none of a setting's choices; on a command line the parser does."""
+    if not dataclasses.is_dataclass(settings):
+        return
+    for name, hint in get_type_hints(type(settings)).items():
+        value, choices = getattr(settings, name), get_args(hint)
+        if get_origin(hint) is Literal and value not in choices:
+            flag = ".".join(filter(None, (step, name)))
+            raise ConfigError(f"--{flag}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 def _has_gpu(config: CompactConfig) -> bool:

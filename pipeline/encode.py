@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import from_strings, size_hw, to_strings
 from pipeline.config import CompactConfig
 from pipeline.dedup import Deduplicated, vote_fraction
@@ -53,7 +54,9 @@ class Encoded(NamedTuple):
     mask_area_M: NDArray[np.int64]
 
 
-def encode_rows(result: Deduplicated, config: CompactConfig, run_id: str) -> Encoded:
+def encode_rows(
+    result: Deduplicated, config: CompactConfig, run_id: str, kernels: Kernels = NUMBA
+) -> Encoded:
     """Return the leaders, in order, each with the mask of its group.
 
     Parameters
@@ -64,11 +67,13 @@ def encode_rows(result: Deduplicated, config: CompactConfig, run_id: str) -> Enc
         `dedup.merge` and `encode` decide.
     run_id : str
         Written into every row.
+    kernels : Kernels
+        What writes crack code.
     """
     index_M = np.flatnonzero(result.is_kept_N)
     sizes = result.rows.table.select(["height", "width"]).take(pa.array(index_M))
     counts = merged_masks(result, index_M, config)
-    stored = store_masks(counts, sizes, config.encode)
+    stored = store_masks(counts, sizes, config.encode, kernels)
     return Encoded(assemble(result, stored, run_id), counts, stored.mask_area_M)
 
 

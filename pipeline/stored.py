@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.arrow import pc
+from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import from_strings, one_chunk, size_hw, to_strings
 from pipeline.config import EncodeConfig
 from pipeline.errors import MaskError
@@ -42,7 +43,9 @@ class StoredMasks(NamedTuple):
     mask_area_M: NDArray[np.int64]
 
 
-def store_masks(counts: pa.Array, rows: pa.Table, config: EncodeConfig) -> StoredMasks:
+def store_masks(
+    counts: pa.Array, rows: pa.Table, config: EncodeConfig, kernels: Kernels = NUMBA
+) -> StoredMasks:
     """Encode masks as they are written.
 
     A polygon that cannot hold the floor, or is no smaller than crack code,
@@ -57,6 +60,8 @@ def store_masks(counts: pa.Array, rows: pa.Table, config: EncodeConfig) -> Store
         Their rows: height and width are read.
     config : EncodeConfig
         Which encoding, and the floor of its fidelity.
+    kernels : Kernels
+        What writes crack code; polygons are always written by the compiled ones.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def store_masks(counts: pa.Array, rows: pa.Table, config: EncodeConfig) -> Store
         return lossless._replace(columns=_columns(counts, None, None, is_rle_M, ~is_rle_M))
     batch = rle.from_coco(strings, hw_M2)
     is_rle_M = ~contour.fits_crack(batch)
-    crack = _crack(batch, is_rle_M)
+    crack = _crack(batch, is_rle_M, kernels)
     if config.encoding == "crack":
         return lossless._replace(columns=_columns(counts, crack, None, is_rle_M, ~is_rle_M))
     limit_M = np.where(is_rle_M, np.diff(strings.offsets_N1), np.diff(crack.offsets_N1)) - 1
@@ -131,11 +136,11 @@ def _decode(table: pa.Table, encoding: str) -> CocoStrings:
     return rle.to_coco(decode(coded.bytes_B, coded.offsets_N1, bbox_N4, size_hw(table)))
 
 
-def _crack(batch: MaskBatch, is_out_M: NDArray[np.bool_]) -> CocoStrings:
+def _crack(batch: MaskBatch, is_out_M: NDArray[np.bool_], kernels: Kernels) -> CocoStrings:
     """Return crack codes, without bytes for the masks that are out."""
     if not is_out_M.any():
-        return CocoStrings(*contour.encode_crack(batch))
-    coded = contour.encode_crack(rle.take(batch, np.flatnonzero(~is_out_M)))
+        return CocoStrings(*kernels.encode_crack(batch))
+    coded = kernels.encode_crack(rle.take(batch, np.flatnonzero(~is_out_M)))
     n_bytes_M = np.zeros(len(is_out_M), np.int64)
     n_bytes_M[~is_out_M] = np.diff(coded.offsets_N1)
     return CocoStrings(coded.bytes_B, np.concatenate(([0], np.cumsum(n_bytes_M))))

@@ -104,6 +104,8 @@ def print_summary(
         + (f", {rate:,.0f} masks/s while executing" if rate else "")
     )
     console.print(f"  by stage, in seconds: {listed}")
+    used = ", ".join(name.replace(".", " on ") for name in document["backend"])
+    console.print(f"masks compared by: {used or 'nothing'} ({document['backend_reason']})")
     if document["estimate"]["choices"] and rows["read"]:
         console.print(_estimate_line(document["estimate"]))
     for uri, error in document["plan"]["skipped_files"].items():

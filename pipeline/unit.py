@@ -61,7 +61,7 @@ def compact_unit(
     payloads : callable
         Fetches the original bytes of rows that are rejected here.
     kernels : Kernels
-        What compares and merges masks; only the record says which it was.
+        What compares, merges and encodes masks; only the record says which it was.
     mask_fraction : float
         Share of those images' masks that are encoded in other ways.
 
@@ -77,7 +77,7 @@ def compact_unit(
     result = dedup.deduplicate(rows, config, kernels)
     lineage = dedup.lineage_table(result, config.dedup, record.run_id)
     grouped = time.perf_counter()
-    encoded_rows = encode.encode_rows(result, config, record.run_id)
+    encoded_rows = encode.encode_rows(result, config, record.run_id, kernels)
     compacted = encoded_rows.table
     encoded = time.perf_counter()
     rejects = _named(pa.concat_tables([rejects, mismatched]), record.run_id)

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from pipeline import backend
+from pipeline.config import CompactConfig, RunConfig
+from pipeline.masks import (
+    contour,
+    dense,
+    group,
+    group_merge,
+    merge,
+    rle,
+    torch_backend,
+    torch_dense,
+)
 
 torch.set_num_threads(1)  # more of them would wait for each other on the cores of other tests
 
@@ -62,3 +78,44 @@ class Calls(TorchDispatchMode):
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
+
+
+BACKENDS = ["compiled", "torch on cpu", pytest.param("torch on cuda", marks=CUDA)]
+
+KERNEL_MODULES = (contour, dense, group, group_merge, merge, rle)
+
+
+def on_torch(device: str) -> dict[int, Callable[..., Any]]:
+    """Return what does the same on a device as each compiled kernel, by the kernel's `id`."""
+    kernels = backend.choose(
+        CompactConfig(
+            inputs=("x",), output="y", run=RunConfig(backend="torch"), device=cast(Any, device)
+        ),
+        has_gpu=device == "cuda",
+    )
+    return {
+        id(group.group_masks): kernels.group_masks,
+        id(group_merge.group_and_merge): kernels.group_and_merge,
+        id(contour.encode_crack): kernels.encode_crack,
+        id(dense.from_bitmaps): kernels.from_bitmaps,
+        id(dense.from_roi): kernels.from_roi,
+        id(dense.from_packed): partial(torch_dense.from_packed, device=device),
+        id(merge.union): partial(torch_backend.union, device=device),
+        id(merge.vote): partial(torch_backend.vote, device=device),
+        id(rle.to_coco): partial(torch_backend.to_coco, device=device),
+        id(rle.from_coco): partial(torch_backend.from_coco, device=device),
+    }
+
+
+def put_in_place(patch: pytest.MonkeyPatch, module: ModuleType, device: str) -> None:
+    """Let a test module find kernels of a device under the names of the compiled ones.
+
+    The kernels themselves keep calling each other: only the module's own names change.
+    """
+    instead = on_torch(device)
+    for name, value in list(vars(module).items()):
+        if id(value) in instead:
+            patch.setattr(module, name, instead[id(value)])
+        elif isinstance(value, ModuleType) and value in KERNEL_MODULES:
+            own = {key: instead.get(id(one), one) for key, one in vars(value).items()}
+            patch.setattr(module, name, SimpleNamespace(**own))

@@ -61,13 +61,23 @@ def open_batch(batch: Mapping[str, Any]) -> Batch:
             f"detections: expected {n_rows} rows in every column, as in 'image_id', got {wrong}"
         )
     image_id = [plain(value) for value in batch["image_id"]]
-    lengths = [len(cell) for cell in batch["masks"]] if is_per_image else [1] * n_rows
+    lengths = [_count(cell) for cell in batch["masks"]] if is_per_image else [1] * n_rows
     return Batch(batch, names[0], is_per_image, image_id, np.array(lengths, np.int64))
 
 
 def has_column(rows: Batch, name: str) -> bool:
     """Return whether the rows say this of their instances."""
     return _name(rows, name) in rows.batch
+
+
+def _count(cell: Any) -> int:
+    """Return the number of masks of an image."""
+    if not hasattr(cell, "__len__"):
+        raise SchemaError(
+            f"detections: column 'masks': expected an array or list of masks for each image, empty "
+            f"where there are none, got {cell!r}"
+        )
+    return len(cell)
 
 
 def _name(rows: Batch, name: str) -> str:

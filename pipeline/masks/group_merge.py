@@ -79,8 +79,7 @@ def group_and_merge(
     ConfigError
         Where an option is not one of those above.
     """
-    if not 0.0 <= vote_fraction <= 1.0:
-        raise ConfigError(f"expected a vote_fraction in [0, 1], got {vote_fraction}")
+    check_fraction(vote_fraction)
     checked = check_rows(strings, size_hw_N2, image_offsets_G1)
     policy = make_policy(threshold, overlap, group, has_source=source_N is not None)
     source = np.zeros(1, np.int32) if source_N is None else source_N
@@ -88,6 +87,12 @@ def group_and_merge(
         *checked, category_N, is_crowd_N, source, policy, vote_fraction
     )
     return found, _finish(*checked[:2], found.leader_N, room, n_groups, vote_fraction)
+
+
+def check_fraction(vote_fraction: float) -> None:
+    """Refuse what is no part of a group; raises ConfigError."""
+    if not 0.0 <= vote_fraction <= 1.0:
+        raise ConfigError(f"expected a vote_fraction in [0, 1], got {vote_fraction}")
 
 
 def merge_groups(

@@ -29,6 +29,7 @@ from pipeline.masks import _torch_merge as merging
 from pipeline.masks import _torch_rle as reading
 from pipeline.masks._torch_arrays import cut, upload
 from pipeline.masks._torch_pairs import Rules
+from pipeline.masks._torch_streams import copy_stream, send_ahead
 from pipeline.masks._torch_stretch import Stretch, group_stretch
 from pipeline.masks.batch import CocoStrings, MaskBatch
 from pipeline.masks.group import Grouping
@@ -111,9 +112,10 @@ def group_masks(
     out_5N = np.zeros((5, int(images_G1[-1])), np.int64)
     on = torch.device(device)
     n_pairs = np.zeros(2, np.int64)
-    for a, b in cut(rows.strings.offsets_N1[images_G1], _at_once(CHARS_AT_ONCE, on)):
+    bounds = cut(rows.strings.offsets_N1[images_G1], _at_once(CHARS_AT_ONCE, on))
+    stretches = send_ahead(bounds, lambda ab: _upload(rows, *ab, on), copy_stream(on))
+    for (a, b), (stretch, source) in zip(bounds, stretches, strict=True):
         part = slice(int(images_G1[a]), int(images_G1[b]))
-        stretch, source = _upload(rows, a, b, on)
         rules = Rules(float(threshold), overlap == "ios", source)
         refused, found_5N, n_found = group_stretch(
             stretch, rules, _at_once(ITEMS_AT_ONCE, on), is_component=group == "component"

@@ -151,6 +151,10 @@ def test_settings_that_make_no_sense_are_refused_at_once() -> None:
         ({"dedup": {"threshold": 5}}, "--dedup.threshold"),
         ({"dedup": {"across": True}}, "--dedup.source_column beside it"),
         ({"run": {"backend": "numba"}, "device": "cuda"}, "beside --run.backend numba"),
+        ({"run": {"backend": "jax"}}, "--run.backend: expected one of auto, numba, torch"),
+        ({"encode": {"encoding": "png"}}, "--encode.encoding: expected one of rle"),
+        ({"device": "gpu"}, "--device: expected one of auto, cpu, cuda, got 'gpu'"),
+        (5, "as a mapping or CompactConfig, got 5"),
     ):
         with pytest.raises(ConfigError, match=message):
             pipeline.CompactMasks(config)
@@ -235,3 +239,5 @@ def test_instances_meet_by_image_in_ray_data(ray_local: None) -> None:
 def test_a_wrong_batch_says_what_was_expected() -> None:
     with pytest.raises(SchemaError, match="masks in one column"):
         pipeline.CompactMasks()({"image_id": [1], "pred_masks": [np.ones((1, 2, 2), bool)]})
+    with pytest.raises(SchemaError, match=r"list of masks for each image, empty where .* got None"):
+        pipeline.CompactMasks()({"image_id": [1], "masks": [None]})

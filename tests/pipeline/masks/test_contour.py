@@ -61,6 +61,7 @@ def batch_of(size_hw: Box, runs: Sequence[int]) -> MaskBatch:
     return strategies.batch_of_runs([size_hw], [runs])
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_worked_example():
     # . X X   E E S W S W N N from corner (1, 0): S R R L R R S (R), with the side right
     # . X .   at first S D D A A D S; as phrases SD, DA, A, D, S...; the last one is byte 0.
@@ -72,6 +73,7 @@ def test_worked_example():
     assert decoded.counts_R.tolist() == [3, 2, 1, 1, 2]
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_no_masks():
     empty = strategies.batch_of_runs([], [])
     crack = encode_crack(empty)
@@ -85,6 +87,7 @@ def test_golden_files_are_what_the_script_writes():
         assert (make_crack.FOLDER / name).read_text(encoding="utf-8") == text
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("entry", json.loads((make_crack.FOLDER / "masks.json").read_text()))
 def test_golden_masks(entry: dict[str, Any]):
     value, size = bytes.fromhex(entry["crack"]), entry["size"]
@@ -109,6 +112,7 @@ def test_golden_faults(entry: dict[str, Any]):
         decode_crack(*columns)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_every_small_mask():
     shapes = [(1, 1), (1, 5), (5, 1), (2, 2), (2, 3), (3, 2), (3, 3), (3, 4)]
     for height, width in shapes:
@@ -116,6 +120,7 @@ def test_every_small_mask():
         assert_as_written_plainly(pixels.reshape(-1, height, width))
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(strategies.images(max_images=3))
 @settings(max_examples=100)
 def test_round_trip(stacks: list[strategies.Bitmap]):
@@ -130,6 +135,7 @@ def test_the_page_reads_what_is_written(mask: strategies.Bitmap):
     assert PAGE["decode"](value, box, mask.shape) == batch.counts_R.tolist()
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("n_rows", [1, 2, 7, 30])
 def test_many_runs_in_a_column(n_rows: int):
     rng = np.random.default_rng(n_rows)
@@ -138,6 +144,7 @@ def test_many_runs_in_a_column(n_rows: int):
     assert_as_written_plainly(masks)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("length", [17, 18, 34, 35, 300])
 def test_long_edges(length: int):
     masks = [np.ones((length, 2), bool), np.ones((3, length), bool)]
@@ -147,6 +154,7 @@ def test_long_edges(length: int):
     assert_as_written_plainly([*masks, notched])
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_every_mask_of_the_shared_data(shared_data: Path):
     strings: list[bytes] = []
     sizes: list[list[int]] = []
@@ -181,6 +189,7 @@ GIANTS = {
 }
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", GIANTS)
 def test_giants(name: str):
     (height, width), runs = GIANTS[name]
@@ -197,6 +206,7 @@ def test_far_parts_as_the_page_reads_them():
     assert PAGE["decode"](value, box, (1, 2**31 - 1)) == batch.counts_R.tolist()
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_buffers_grow():
     # More runs, bytes and counts than any buffer starts with, with small masks around.
     comb = [0, *[1] * 70_000]
@@ -215,6 +225,7 @@ TOO_LONG = {
 }
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", TOO_LONG)
 def test_boundaries_beyond_the_limit(name: str):
     size_hw, runs = TOO_LONG[name]
@@ -231,6 +242,7 @@ def test_boundaries_beyond_the_limit(name: str):
     tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("runs", [[], [8], [10], [3, 2, 1, 1, 1], [2, 0, 7], [3, 1, 0, 1, 4]])
 def test_runs_that_are_not_canonical(runs: list[int]):
     with pytest.raises(MaskError, match="row 1: expected canonical runs"):
@@ -246,6 +258,7 @@ def test_arrays_that_break_the_contract():
             inspect_crack(*changed)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_arguments_are_not_changed():
     batch = batch_of((3, 3), [3, 2, 1, 1, 2])
     before = [array.copy() for array in batch]

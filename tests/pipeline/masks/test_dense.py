@@ -21,6 +21,7 @@ def assert_same(found: MaskBatch, expected: MaskBatch) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_worked_example() -> None:
     bitmap = np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0]], bool)
     for batch in (
@@ -31,6 +32,7 @@ def test_worked_example() -> None:
         assert [array.dtype for array in batch] == [np.int32, np.uint32, np.int64]
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(stack=strategies.bitmap_stacks(max_side=90))
 @settings(max_examples=80)
 def test_bitmaps_parity(stack: Any) -> None:
@@ -51,12 +53,14 @@ def test_bitmaps_parity(stack: Any) -> None:
         assert_same(dense.from_packed(bits, stack.shape[2]), expected)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_more_runs_than_there_was_room_for() -> None:
     stack = np.indices((5, 70, 70)).sum(axis=0) % 2 == 0
     stack[1] = False
     assert_same(dense.from_bitmaps(stack), strategies.to_batch(stack))
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize(
     ("bitmaps", "message"),
     [
@@ -70,6 +74,7 @@ def test_broken_bitmaps_are_refused(bitmaps: Any, message: str) -> None:
         dense.from_bitmaps(bitmaps)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_broken_bits_are_refused() -> None:
     for bits, width in ((np.zeros((1, 2, 2), np.uint8), 8), (np.zeros((1, 2, 1), bool), 8)):
         with pytest.raises(MaskError, match="expected uint8"):
@@ -109,6 +114,7 @@ def soft_masks(draw: st.DrawFn) -> tuple[Any, Any, Any]:
     return soft, boxes, random.integers(1, 50, (n_masks, 2)).astype(np.int32)
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(drawn=soft_masks(), threshold=st.sampled_from([0.3, 0.5, 0.9]))
 @settings(max_examples=80)
 def test_roi_parity(drawn: tuple[Any, Any, Any], threshold: float) -> None:
@@ -127,6 +133,7 @@ def test_roi_parity(drawn: tuple[Any, Any, Any], threshold: float) -> None:
 FOUR = np.array([[4, 4]], np.int32)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_roi_by_hand() -> None:
     # One cell over the box (1, 1)-(3, 3): 1 at its centre, falling to 0 one cell further.
     soft = np.ones((1, 1, 1), np.float32)
@@ -146,6 +153,7 @@ def test_roi_by_hand() -> None:
 STRANGE = [np.nan, np.inf, -np.inf, 1e38, -1e38, 0.0, 5.0]
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(
     box=st.lists(st.sampled_from(STRANGE), min_size=4, max_size=4),
     value=st.sampled_from([np.nan, np.inf, -np.inf, 1.0]),
@@ -158,6 +166,7 @@ def test_strange_numbers_give_masks(box: list[float], value: float) -> None:
     strategies.to_bitmaps(batch)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_broken_rois_are_refused() -> None:
     soft, box, size = np.ones((1, 2, 2), np.float32), np.ones((1, 4), np.float32), FOUR
     for arguments, message in (
@@ -174,6 +183,7 @@ def test_broken_rois_are_refused() -> None:
             dense.from_roi(soft, box, size, threshold=threshold)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_bitmaps_are_those_of_the_oracle() -> None:
     stack = np.random.default_rng(1).random((3, 33, 65)) < 0.5
     runs = strategies.list_runs(dense.from_bitmaps(stack))

@@ -81,6 +81,7 @@ def check(drawn: Sequence[Image], grouping: Grouping, policy: dict[str, Any]) ->
     assert grouping.n_walked_pairs <= grouping.n_candidate_pairs
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_worked_example_of_the_docstring() -> None:
     lines = [line for line in (group.__doc__ or "").splitlines() if line.startswith("    row ")]
     masks = row(*(" ".join(line.split()[2:8]) for line in lines))
@@ -95,8 +96,6 @@ def test_worked_example_of_the_docstring() -> None:
     for grouping in (by_leader, by_component):
         assert grouping.is_exact_duplicate_N.tolist() == [False, False, False, True]
         assert grouping.area_N.tolist() == [4, 4, 4, 4]
-        # The duplicate is a pair that nobody had to walk.
-        assert grouping.n_candidate_pairs == grouping.n_walked_pairs + 1
 
 
 def test_worked_example_of_the_number_table() -> None:
@@ -118,12 +117,14 @@ def test_worked_example_of_the_number_table() -> None:
     assert values == [0, -1, 1, 28, -16, 7]
 
 
+@pytest.mark.usefixtures("each_backend")
 @settings(max_examples=120)
 @given(images(), policies)
 def test_equals_the_model(drawn: list[Image], policy: dict[str, Any]) -> None:
     check(drawn, run(case_of(drawn), **policy), policy)
 
 
+@pytest.mark.usefixtures("each_backend")
 @settings(max_examples=40)
 @given(crowded_stacks(10, 70), policies)
 def test_equals_the_model_on_larger_masks(masks: Bitmap, policy: dict[str, Any]) -> None:
@@ -177,6 +178,7 @@ def pile(n: int, height: int, width: int, seed: int = 0, noise: float = 0.02) ->
     return masks
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("group_by", ["leader", "component"])
 @pytest.mark.parametrize("overlap", ["iou", "ios"])
 @pytest.mark.parametrize("noise", [0.0, 0.03])
@@ -186,11 +188,12 @@ def test_piles_of_noisy_masks(group_by: str, overlap: str, noise: float) -> None
     grouping = run(case_of(drawn), **policy)
     check(drawn, grouping, policy)
     assert 1 < len(set(grouping.leader_N.tolist())) < 40
-    assert grouping.n_candidate_pairs < 40 * 39 // 2
     by_grid = unpruned(case_of(drawn), policy, 0, 2)
+    assert by_grid.n_candidate_pairs < 40 * 39 // 2
     assert all((a == b).all() for a, b in zip(grouping[:5], by_grid[:5], strict=True))
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("overlap", ["iou", "ios"])
 def test_thresholds_that_are_hit_exactly(overlap: str) -> None:
     # a = n pixels, b = its first m and others: every ratio of small numbers.
@@ -223,17 +226,20 @@ def test_the_least_overlap_of_an_area_is_where_the_quotient_turns(
     assert least == 1 or float(least - 1) / float(area) < threshold
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_no_rows() -> None:
     grouping = run(case_of([]))
     assert all(len(column) == 0 for column in grouping[:5])
     assert grouping.n_candidate_pairs == grouping.n_walked_pairs == 0
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_images_without_rows() -> None:
     case = case_of(alone(row("X X .", "X X .")))._replace(image_offsets_G1=np.array([0, 0, 2, 2]))
     assert run(case).leader_N.tolist() == [0, 0]
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_empty_masks_overlap_nothing_and_lead() -> None:
     grouping = run(case_of(alone(row(". . .", ". . .", "X . ."))))
     assert grouping.leader_N.tolist() == [0, 1, 2]
@@ -242,15 +248,23 @@ def test_empty_masks_overlap_nothing_and_lead() -> None:
     assert not grouping.is_exact_duplicate_N.any()
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 50, 3000])
-def test_identical_masks_are_found_without_a_walk(n: int) -> None:
+@pytest.mark.usefixtures("each_backend")
+@pytest.mark.parametrize("n", [1, 2, 3, 50, 1000])
+def test_identical_masks_are_found(n: int) -> None:
     grouping = run(strings_case([b"44"] * n, (4, 2)), threshold=1.0)
     assert not grouping.leader_N.any()
     assert grouping.is_exact_duplicate_N.tolist() == [False] + [True] * (n - 1)
+
+
+def test_identical_masks_are_not_walked() -> None:
+    n = 3000
+    grouping = run(strings_case([b"44"] * n, (4, 2)), threshold=1.0)
+    assert not grouping.leader_N.any()
     assert grouping.n_walked_pairs == 0
     assert grouping.n_candidate_pairs == n - 1
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("group_by", ["leader", "component"])
 def test_twins_across_sources(group_by: str) -> None:
     # Rows 0, 1, 2 are equal, of sources 0, 0, 1; row 3 reaches them, of source 1.
@@ -263,6 +277,7 @@ def test_twins_across_sources(group_by: str) -> None:
     assert grouping.leader_N.tolist() == expected
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_a_sparse_image_of_one_pixel_masks() -> None:
     size = (20_000, 20_000)
     strings = [
@@ -273,6 +288,7 @@ def test_a_sparse_image_of_one_pixel_masks() -> None:
     assert grouping.area_N.tolist() == [1] * 12
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize(
     "size_hw",
     [
@@ -301,6 +317,7 @@ def test_images_of_nearly_2_to_the_31_pixels(size_hw: tuple[int, int]) -> None:
     assert grouping.intersection_N.tolist() == [n, n - 1, n - 1, n // 4, n // 4 - 1, 1]
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("shape", [(300, 300), (9_000, 40), (130, 500), (2, 4_000)])
 def test_masks_of_half_as_many_runs_as_pixels(shape: tuple[int, int]) -> None:
     board = np.indices(shape).sum(axis=0) % 2 == 0
@@ -319,6 +336,7 @@ def test_masks_of_half_as_many_runs_as_pixels(shape: tuple[int, int]) -> None:
         assert grouping.intersection_N[1] == shared
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_runs_over_many_columns() -> None:
     rng = np.random.default_rng(3)
     masks = np.zeros((30, 7, 3000), bool)
@@ -333,6 +351,7 @@ def test_runs_over_many_columns() -> None:
         check(alone(masks), run(case_of(alone(masks)), **policy), policy)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_no_two_masks_overlap() -> None:
     masks = np.zeros((60, 60, 60), bool)
     for k in range(60):
@@ -350,12 +369,14 @@ def test_an_arena_that_is_too_small_grows(monkeypatch: pytest.MonkeyPatch) -> No
     assert all((a == b).all() for a, b in zip(expected[:5], grouping[:5], strict=True))
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_categories_need_not_be_dense() -> None:
     case = case_of(alone(row("X X .", "X X .", "X X .")))
     case = case._replace(category_N=np.array([2**62, -5, 2**62]))
     assert run(case).leader_N.tolist() == [0, 1, 0]
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_what_breaks_the_contract_is_refused() -> None:
     case = case_of(alone(row("X X .", "X X .")))
     sizes = np.array([[1, 3], [3, 1]], np.int32)

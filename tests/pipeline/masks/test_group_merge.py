@@ -58,6 +58,7 @@ def pictures(*texts: str) -> Bitmap:
     return np.array([[[c == "X" for c in row] for row in text.split()] for text in texts])
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_worked_example() -> None:
     stack = pictures("..XXX....", "....XXXXX", "..XXXXX..").transpose(0, 2, 1)
     case = one_category([stack])
@@ -69,6 +70,7 @@ def test_worked_example() -> None:
     assert vote.area_K.tolist() == [5]
 
 
+@pytest.mark.usefixtures("each_backend")
 @settings(max_examples=150)
 @given(
     stacks=strategies.images(max_images=3, max_masks=6),
@@ -94,6 +96,7 @@ def alike(rng: np.random.Generator, n: int, h: int, w: int) -> Bitmap:
     return blob ^ (rng.random((n, h, w)) < 0.02)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("n_masks", [2, 3, 9, 40])
 @pytest.mark.parametrize("fraction", FRACTIONS)
 def test_alike_masks_and_many_votes(n_masks: int, fraction: float) -> None:
@@ -104,6 +107,7 @@ def test_alike_masks_and_many_votes(n_masks: int, fraction: float) -> None:
     assert len(merged.leader_K) >= 3
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_columns_that_are_full_run_on() -> None:
     full = np.ones((3, 5, 4), bool)
     full[1, :, 0] = False
@@ -113,6 +117,7 @@ def test_columns_that_are_full_run_on() -> None:
     assert_right(one_category([full]), list(full), 0.6, threshold=0.3)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_a_vote_may_leave_nothing() -> None:
     stack = pictures("XX..", ".XX.", "..XX").transpose(0, 2, 1)
     options = {"threshold": 0.3, "group": "component"}
@@ -171,6 +176,7 @@ def test_the_sweep_gives_the_same() -> None:
                 assert np.array_equal(array, expected)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_no_rows_and_no_groups() -> None:
     none = one_category([])
     alone = one_category([pictures("X..", "..X")])
@@ -180,6 +186,7 @@ def test_no_rows_and_no_groups() -> None:
         assert merged.strings.offsets_N1.tolist() == [0]
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_crowds_and_other_categories_are_in_no_group() -> None:
     stack = pictures("XXX", "XXX", "XX.", "XXX")
     image = Image(stack, [0, 0, 0, 1], [False, True, False, False], [0] * 4)
@@ -188,6 +195,7 @@ def test_crowds_and_other_categories_are_in_no_group() -> None:
     assert strategies.list_strings(merged.strings) == [oracle.encode(stack[0])]
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_bad_arguments() -> None:
     case = one_category([pictures("X.", "X.")])
     for fraction in (-0.1, 1.1, float("nan")):

@@ -70,6 +70,28 @@ def test_exactly_the_canonical_strings_are_taken(
             unpruned(case, policy, flags, 1024)
 
 
+@pytest.mark.usefixtures("each_backend")
+@settings(max_examples=100)
+@given(damaged_strings())
+@example(((64, 64), b""))
+@example(((4, 4), b"P"))
+@example(((4, 4), b"O"))
+@example(((8, 8), b"P" * 40 + b"0"))
+@example(((1, 1), b"0" * 2000))
+@example(((64, 64), b"0@0"))
+def test_each_backend_takes_exactly_the_canonical_strings(
+    damaged: tuple[tuple[int, int], bytes],
+) -> None:
+    size_hw, string = damaged
+    case = strings_case([string, oracle.to_string([size_hw[0] * size_hw[1]])], size_hw)
+    if is_canonical(size_hw, string):
+        assert run(case).area_N.tolist() == [sum(oracle.parse(size_hw, string)[1::2]), 0]
+    else:
+        with pytest.raises(MaskError, match="row 0"):
+            run(case)
+
+
+@pytest.mark.usefixtures("each_backend")
 @settings(max_examples=100)
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=4), st.integers(1, 300))
 def test_any_bytes_are_refused_or_read(strings: list[bytes], side: int) -> None:

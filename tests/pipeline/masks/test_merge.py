@@ -42,6 +42,7 @@ def dense_clean(mask: Any, min_part_area: int, max_hole_area: int) -> Any:
     return kept | np.isin(holes, filled)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_worked_example() -> None:
     batch = batch_of((1, 6), [1, 3, 2], [2, 3, 1], [0, 1, 3, 2])
     assert merge_one(batch, 1) == [0, 6]
@@ -53,6 +54,7 @@ def test_worked_example() -> None:
     assert [array.dtype for array in merged] == [np.int32, np.uint32, np.int64]
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize(
     ("size_hw", "masks", "min_votes", "runs"),
     [
@@ -76,6 +78,7 @@ def test_by_hand(
     assert merge_one(batch_of(size_hw, *reversed(masks)), min_votes) == runs
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_nothing_to_merge() -> None:
     none = np.zeros(0, np.int64)
     merged = merge.union(empty_batch(), np.zeros(1, np.int64), none)
@@ -99,6 +102,7 @@ def groups(draw: st.DrawFn) -> tuple[list[Any], list[list[int]], list[int]]:
     return strategies.flat(stacks), members, votes
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(groups())
 @settings(max_examples=120)
 def test_parity(drawn: tuple[list[Any], list[list[int]], list[int]]) -> None:
@@ -118,6 +122,7 @@ def test_parity(drawn: tuple[list[Any], list[list[int]], list[int]]) -> None:
         np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_a_crowd() -> None:
     rng = np.random.default_rng(7)
     stack = rng.random((70, 30, 40)) < 0.3
@@ -128,6 +133,7 @@ def test_a_crowd() -> None:
         assert oracle.to_string(runs) == oracle.encode(expected)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize(
     ("group_offsets", "members", "votes", "message"),
     [

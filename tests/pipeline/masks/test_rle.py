@@ -50,6 +50,7 @@ def assert_same(got: MaskBatch, expected: MaskBatch) -> None:
 # --- By hand -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_worked_example() -> None:
     bitmap = np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0]], bool)
     batch = dense.from_bitmaps(bitmap[None])
@@ -67,6 +68,7 @@ def test_worked_example() -> None:
     assert [column.dtype for column in facts] == [np.uint8, bool, np.int64, np.int32, np.int64]
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize(
     ("counts", "size_hw", "runs", "area", "bbox"),
     [
@@ -93,6 +95,7 @@ def test_small_masks(
     assert oracle.decode(size_hw, counts).sum() == area
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_no_masks() -> None:
     strings, sizes = strategies.strings_of([]), np.zeros((0, 2), np.int32)
     assert all(len(column) == 0 for column in rle.inspect_coco(strings, sizes))
@@ -107,6 +110,7 @@ def test_no_masks() -> None:
     assert rle.size_code(np.zeros((0, 2), np.int64)).shape == (0,)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("size_hw", [(BIG, BIG), (1, 2**31 - 1), (2**31 - 1, 1), (46000, 46000)])
 def test_near_two_to_the_31(size_hw: tuple[int, int]) -> None:
     n_pixels = size_hw[0] * size_hw[1]
@@ -174,6 +178,7 @@ def test_fault_codes(counts: bytes, size_hw: tuple[int, int], code: str) -> None
             read(strategies.strings_of([b"01", counts]), np.array([(1, 1), size_hw]))
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize(
     ("raw", "size_hw", "runs", "bbox"),
     [
@@ -204,6 +209,7 @@ def test_zero_runs_are_merged(
     assert oracle.canonical_runs(oracle.parse(size_hw, counts)) == runs
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("counts", [b"P01", b"PPPPPP01", b"0Q0", b"PP0Q0"])
 def test_padded_numbers_mean_what_they_say(counts: bytes) -> None:
     facts = inspect_one(counts, (1, 1))
@@ -293,6 +299,7 @@ def test_broken_batches_are_refused() -> None:
         rle.to_coco(strategies.batch_of_runs([(BIG + 1, BIG + 1)], [[4]]))
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_any_counts_encode_without_harm() -> None:
     counts = [0, 2**32 - 1, 0, 2**31, 2**32 - 1, 0]
     strings = rle.to_coco(strategies.batch_of_runs([(2, 2)], [counts]))
@@ -302,6 +309,7 @@ def test_any_counts_encode_without_harm() -> None:
 # --- Against the oracle --------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(strategies.images())
 @settings(max_examples=100)
 def test_parity_with_the_oracle(stacks: list[Any]) -> None:
@@ -321,6 +329,7 @@ def test_parity_with_the_oracle(stacks: list[Any]) -> None:
     assert facts.n_runs_N.tolist() == np.diff(batch.offsets_N1).tolist()
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(strategies.bitmap_stacks(), st.booleans())
 @settings(max_examples=100)
 def test_pixels_and_back(stack: Any, as_uint8: bool) -> None:
@@ -353,6 +362,7 @@ def careless_strings(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], list[int]
     return bytes(padded), mask.shape, runs
 
 
+@pytest.mark.usefixtures("each_backend")
 @given(st.lists(careless_strings(), max_size=5))
 @settings(max_examples=100)
 def test_careless_writers_are_understood(rows: list[tuple[bytes, tuple[int, int], list[int]]]):
@@ -448,6 +458,7 @@ def real_masks(shared_data: Path) -> list[tuple[bytes, tuple[int, int]]]:
     return rows
 
 
+@pytest.mark.usefixtures("each_backend")
 def test_real_masks(shared_data: Path) -> None:
     rows = real_masks(shared_data)
     assert len(rows) > 1000
