@@ -88,4 +88,4 @@ def kept_strings(strings: CocoStrings, grouping: Grouping, merged: Merged) -> Co
     choice_N = np.arange(n_rows)
     choice_N[merged.leader_K] = n_rows + np.arange(len(merged.leader_K))
     kept_K = np.flatnonzero(grouping.leader_N == np.arange(n_rows))
-    return rle.take_strings(rle.concat_strings([strings, merged.strings]), choice_N[kept_K])
+    return rle.choose_strings(strings, merged.strings, choice_N[kept_K])

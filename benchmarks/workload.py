@@ -48,7 +48,10 @@ Kind = Literal["dense", "scattered", "sparse", "crowded", "nested", "detector"]
 GENERATOR_VERSION = 1
 """Raised when the same arguments give other bytes; part of the cache's key."""
 
-CACHE = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
+CACHE_VARIABLE = "MASKPRESS_BENCHMARK_CACHE"
+CACHE = Path(
+    os.environ.get(CACHE_VARIABLE, Path(__file__).resolve().parents[1] / "build" / "benchmarks")
+)
 
 
 @dataclass(frozen=True)

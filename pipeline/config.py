@@ -19,7 +19,7 @@ FORMAT_VERSION = "0"
 
 Encoding = Literal["rle", "crack", "polygon"]
 
-KERNEL_VERSION = 1
+KERNEL_VERSION = 2
 """Raised whenever a decision or a stored byte of the kernels changes."""
 
 

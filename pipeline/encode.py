@@ -12,6 +12,7 @@ from pipeline.backend import NUMBA, Kernels
 from pipeline.columns import from_strings, size_hw, to_strings
 from pipeline.config import CompactConfig
 from pipeline.dedup import Deduplicated, vote_fraction
+from pipeline.masks import rle
 from pipeline.masks.group_merge import merge_groups
 from pipeline.stored import StoredMasks, store_masks
 from schemas.compacted import compacted_schema
@@ -125,7 +126,7 @@ def merged_masks(
     place_G = np.searchsorted(merged.leader_K, leader_G)
     choice_M = index_M.copy()
     choice_M[is_group_M] = np.where(merged.area_K[place_G] > 0, len(table) + place_G, leader_G)
-    return pa.concat_arrays([counts, from_strings(merged.strings)]).take(pa.array(choice_M))
+    return from_strings(rle.choose_strings(to_strings(counts), merged.strings, choice_M))
 
 
 def members(result: Deduplicated) -> NDArray[np.int64]:

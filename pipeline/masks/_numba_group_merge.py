@@ -5,9 +5,9 @@ these meet. Then the pixels that v members have are from the v-th highest top to
 the v-th lowest bottom: in a profile's words, the v-th largest of the lanes
 (-top, bottom) over all members, for eight columns at once; v is 1 for a union.
 The smallest lanes tell whether they meet: the lowest top is not below the
-highest bottom. Only where a member has more than one run, or where runs do not
-meet, the runs of the column are gathered, sorted and swept; and in all columns
-where many votes are needed.
+highest bottom. Only where runs do not meet, or where a member has further runs
+(those that lie within a union of the first runs add nothing), the runs of the column
+are gathered, sorted and swept; and in all columns where many votes are needed.
 
 The runs go straight into a COCO string, as they come. Groups with a member that
 has no profile, and groups that are wide for their members, are left to others.
@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import int64
+from numba import int64, uint64
 
 from pipeline.masks._jit import inlined, part
 from pipeline.masks._numba_group_rows import PAD, ROW, ROW_64, SPARSE
@@ -81,8 +81,8 @@ class Merge(NamedTuple):
         First row that a leader took in, the next one of a row, and the rows of a group.
     high : int32 (MAX_VOTES * (MAX_COLUMNS + PAD)), low : int32 (MAX_COLUMNS + PAD)
         Largest, second largest, ... and smallest lanes of each column.
-    is_mixed : uint8 (MAX_COLUMNS + PAD)
-        Whether a member has more than one run there.
+    more : int32 (MAX_COLUMNS + PAD)
+        Extent of the further runs of members there, as the largest lanes.
     tops, bottoms : int32 (MAX_RUNS)
         Runs of one column.
     text : uint8, n_text : int64
@@ -97,7 +97,7 @@ class Merge(NamedTuple):
     places: Any
     high: Any
     low: Any
-    is_mixed: Any
+    more: Any
     tops: Any
     bottoms: Any
     text: Any
@@ -132,6 +132,16 @@ def put_number(text, out, value):
 
 
 @inlined
+def put_pair(text, out, first, second):
+    """Write two numbers, mostly of one character each; the next position."""
+    if uint64(first + 16) < uint64(32) and uint64(second + 16) < uint64(32):
+        text[out] = 48 + (first & 31)
+        text[out + 1] = 48 + (second & 31)
+        return out + 2
+    return put_number(text, put_number(text, out, first), second)
+
+
+@inlined
 def put_run(text, run, start, end):
     """Add a run that starts where the last one ended, or later.
 
@@ -145,8 +155,7 @@ def put_run(text, run, start, end):
         return out, begin, end, fg, bg, n_runs, area
     if n_runs == 0:
         return put_number(text, out, start), start, end, fg, bg, int64(1), area
-    out = put_number(text, out, stop - begin - fg)
-    out = put_number(text, out, start - stop - bg)
+    out = put_pair(text, out, stop - begin - fg, start - stop - bg)
     return out, start, end, stop - begin, start - stop, n_runs + 2, area
 
 
@@ -206,7 +215,7 @@ def list_members(image, leader, merge):
 
 @part
 def spread_columns(image, n_members, x0, x1, n_votes, merge):
-    """Gather the largest and smallest lanes of each column, and which have further runs."""
+    """Gather the largest and smallest lanes of each column, and the extent of further runs."""
     rows = image.rows
     arena = image.arena
     least = fill_32x8(int64(_LEAST))
@@ -217,8 +226,7 @@ def spread_columns(image, n_members, x0, x1, n_votes, merge):
         for level in range(n_votes):
             store(merge.high, level * ROOM + c, least)
         store(merge.low, c, most)
-    for c in range(x1 - x0):
-        merge.is_mixed[c] = 0
+        store(merge.more, c, least)
     for m in range(n_members):
         k = int64(merge.places[m])
         n_columns = int64(rows.x1[ROW * k]) - int64(rows.x0[ROW * k])
@@ -237,21 +245,27 @@ def spread_columns(image, n_members, x0, x1, n_votes, merge):
                 before = load_16x16(merge.high, place)
                 store(merge.high, place, as_32_bits(larger(before, high)))
                 high = smaller(before, high)
-        mark_layers(image, k, at + n_columns + PAD, x0, merge)
+        spread_layers(image, k, at + n_columns + PAD, x0, merge)
 
 
 @inlined
-def mark_layers(image, k, at, x0, merge):
-    """Mark the columns in which a row has further runs."""
+def spread_layers(image, k, at, x0, merge):
+    """Gather the extent of a row's further runs in each column."""
     arena = image.arena
+    least = fill_32x8(int64(_LEAST))
+    zeros = fill_32x8(int64(0))
+    ones = fill_32x8(int64(-1))
     for _ in range(image.rows.n_layers[ROW * k]):
-        first = int64(arena[at])
-        last = int64(arena[at + 1])
-        for c in range(first, last):
-            word = int64(arena[at + 2 + c - first])
-            if bottom_of(word) > top_of(word):
-                merge.is_mixed[c - x0] = 1
-        at += 2 + last - first + PAD
+        n_columns = int64(arena[at + 1]) - int64(arena[at])
+        to = int64(arena[at]) - x0
+        at += 2
+        for c in range(0, n_columns, 8):
+            is_run = is_greater(add_neighbours(load_16x16(arena, at + c)), zeros)
+            words = both(load_32x8(arena, at + c), is_run)
+            words = as_16_bits(either(words, both(least, differ(is_run, ones))))
+            before = load_16x16(merge.more, to + c)
+            store(merge.more, to + c, as_32_bits(larger(before, words)))
+        at += n_columns + PAD
 
 
 @inlined
@@ -264,8 +278,8 @@ def sort_in(values, n, value):
 
 
 @part
-def gather_runs(image, n_members, column, merge):
-    """Sort tops and bottoms of all runs in a column; their number."""
+def gather_runs(image, n_members, column, merge, is_union):
+    """Sort the runs of a column: tops and bottoms, or for a union one key of both; their number."""
     rows = image.rows
     arena = image.arena
     n_runs = int64(0)
@@ -284,11 +298,33 @@ def gather_runs(image, n_members, column, merge):
             if column < first or column >= last:
                 continue
             word = int64(arena[at + column - first + (2 if layer > 0 else 0)])
-            if bottom_of(word) > top_of(word):
-                sort_in(merge.tops, n_runs, top_of(word))
-                sort_in(merge.bottoms, n_runs, bottom_of(word))
-                n_runs += 1
+            top, bottom = top_of(word), bottom_of(word)
+            if bottom <= top:
+                continue
+            if is_union:
+                sort_in(merge.tops, n_runs, top << 16 | bottom)
+            else:
+                sort_in(merge.tops, n_runs, top)
+                sort_in(merge.bottoms, n_runs, bottom)
+            n_runs += 1
     return n_runs
+
+
+@inlined
+def put_united(merge, run, n_runs, start):
+    """Add the union of the runs of a column, which starts at a position."""
+    if n_runs == 0:
+        return run
+    top = int64(merge.tops[0]) >> 16
+    bottom = int64(merge.tops[0]) & 0xFFFF
+    for n in range(1, n_runs):
+        next_top = int64(merge.tops[n]) >> 16
+        if next_top > bottom:
+            run = put_run(merge.text, run, start + top, start + bottom)
+            top = next_top
+            bottom = int64(0)
+        bottom = max(bottom, int64(merge.tops[n]) & 0xFFFF)
+    return put_run(merge.text, run, start + top, start + bottom)
 
 
 @inlined
@@ -312,6 +348,23 @@ def put_voted(merge, run, n_runs, n_votes, start):
     return run
 
 
+@inlined
+def is_simple(merge, c, n_votes):
+    """Say whether the largest lanes of a column are all there is to it.
+
+    First runs must meet. Further ones must lie within a union of the first ones, or not be.
+    """
+    low = int64(merge.low[c])
+    if low != _MOST and top_of(low) > bottom_of(low):
+        return False
+    more = int64(merge.more[c])
+    if more == _LEAST:
+        return True
+    high = int64(merge.high[c])
+    is_inside = top_of(high) <= top_of(more) and bottom_of(more) <= bottom_of(high)
+    return n_votes == 1 and is_inside
+
+
 @part
 def merge_group(image, leader, merge, out):
     """Write the mask of one group: (code, next position, pixels, room that it needs)."""
@@ -328,13 +381,12 @@ def merge_group(image, leader, merge, out):
     run = (out, int64(0), int64(0), int64(0), int64(0), int64(0), int64(0))
     for column in range(x0, x1):
         start = column * image.h
-        is_simple = False
-        if may_spread and merge.is_mixed[column - x0] == 0:
-            low = int64(merge.low[column - x0])
-            is_simple = low == _MOST or top_of(low) <= bottom_of(low)
-        if not is_simple:
-            n_runs = gather_runs(image, n_members, column, merge)
-            run = put_voted(merge, run, n_runs, n_votes, start)
+        if not may_spread or not is_simple(merge, column - x0, n_votes):
+            n_runs = gather_runs(image, n_members, column, merge, n_votes == 1)
+            if n_votes == 1:
+                run = put_united(merge, run, n_runs, start)
+            else:
+                run = put_voted(merge, run, n_runs, n_votes, start)
             continue
         word = int64(merge.high[(n_votes - 1) * ROOM + column - x0])
         if bottom_of(word) > top_of(word):

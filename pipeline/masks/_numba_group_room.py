@@ -90,7 +90,7 @@ class MergeRoom(NamedTuple):
     ----------
     lists_3M : int32 (3, M)
         For the rows of the largest image.
-    high : int32 (votes * columns), low : int32 (columns), is_mixed : uint8 (columns),
+    high : int32 (votes * columns), low, more : int32 (columns),
     runs_2R : int32 (2, runs)
         For one group.
     text : uint8
@@ -102,7 +102,7 @@ class MergeRoom(NamedTuple):
     lists_3M: NDArray[np.int32]
     high: NDArray[np.int32]
     low: NDArray[np.int32]
-    is_mixed: NDArray[np.uint8]
+    more: NDArray[np.int32]
     runs_2R: NDArray[np.int32]
     text: NDArray[np.uint8]
     leader_K: NDArray[np.int64]
@@ -118,7 +118,7 @@ def make_merge_room(n_rows_of_largest: int, n_groups: int, n_text: int) -> Merge
         np.empty((3, n_rows_of_largest), np.int32),
         np.empty(MAX_VOTES * n_columns, np.int32),
         np.empty(n_columns, np.int32),
-        np.empty(n_columns, np.uint8),
+        np.empty(n_columns, np.int32),
         np.empty((2, MAX_RUNS if n_groups else 0), np.int32),
         np.empty(n_text, np.uint8),
         np.empty(n_groups, np.int64),
@@ -134,7 +134,7 @@ def merge_in(vote_fraction, room):
     return Merge(
         vote_fraction, pointer_to(room.lists_3M[0]), pointer_to(room.lists_3M[1]),
         pointer_to(room.lists_3M[2]), pointer_to(room.high), pointer_to(room.low),
-        pointer_to(room.is_mixed), pointer_to(room.runs_2R[0]), pointer_to(room.runs_2R[1]),
+        pointer_to(room.more), pointer_to(room.runs_2R[0]), pointer_to(room.runs_2R[1]),
         pointer_to(room.text), len(room.text), pointer_to(room.leader_K),
         pointer_to(room.offsets_K1), pointer_to(room.area_K), pointer_to(room.is_left_K),
     )  # fmt: skip

@@ -246,11 +246,12 @@ def _dense(category_N: NDArray[np.int64]) -> NDArray[np.int64]:
 def _arena_words(offsets_N1: NDArray[np.int64], images_G1: NDArray[np.int64]) -> int:
     """Guess how many words the largest image takes; the arena grows where it takes more.
 
-    A run has about one character and a column two runs or more.
+    A run has about one character and a column two runs or more. Not much more than
+    that: where pages are large, what is asked for is taken.
     """
     chars_G = np.diff(offsets_N1[images_G1])
     longest = int(np.diff(offsets_N1).max(initial=0))
-    words_G = chars_G * 3 // 4 + np.diff(images_G1) * 24
+    words_G = chars_G * 5 // 8 + np.diff(images_G1) * 16
     return int(words_G.max(initial=0)) + longest + 2048
 
 

@@ -160,6 +160,4 @@ def _finish(
     choice_K = np.arange(n_groups)
     choice_K[left_L] = n_groups + np.arange(len(left_L))
     area_K[left_L] = rest.area_K
-    return Merged(
-        leader_K, rle.take_strings(rle.concat_strings([done, rest.strings]), choice_K), area_K
-    )
+    return Merged(leader_K, rle.choose_strings(done, rest.strings, choice_K), area_K)

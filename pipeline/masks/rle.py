@@ -31,12 +31,20 @@ from pipeline.errors import MaskError
 from pipeline.masks import _numba_rle
 from pipeline.masks._checks import frozen, frozen_batch, frozen_offsets, frozen_strings
 from pipeline.masks.batch import CocoStrings, MaskBatch
-from pipeline.masks.rows import concat, concat_strings, empty_batch, take, take_strings
+from pipeline.masks.rows import (
+    choose_strings,
+    concat,
+    concat_strings,
+    empty_batch,
+    take,
+    take_strings,
+)
 
 __all__ = [
     "CocoFacts",
     "RleCode",
     "canonical_coco",
+    "choose_strings",
     "concat",
     "concat_strings",
     "empty_batch",
@@ -248,7 +256,7 @@ def canonical_coco(strings: CocoStrings, size_hw_N2: ArrayLike) -> CocoStrings:
     anew = to_coco(from_coco(take_strings(strings, changed_M), sizes_N2[changed_M]))
     index_N = np.arange(len(facts.code_N))
     index_N[changed_M] = len(index_N) + np.arange(len(changed_M))
-    return take_strings(concat_strings([strings, anew]), index_N)
+    return choose_strings(strings, anew, index_N)
 
 
 def from_counts(

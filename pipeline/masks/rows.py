@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.masks._checks import frozen_batch, frozen_index, frozen_strings
-from pipeline.masks._numba_rows import gather
+from pipeline.masks._numba_rows import gather, gather_of_two
 from pipeline.masks.batch import CocoStrings, MaskBatch
 
 
@@ -61,6 +61,37 @@ def take_strings(strings: CocoStrings, index_M: ArrayLike) -> CocoStrings:
     bytes_B, offsets_N1 = frozen_strings(strings)
     index_M = frozen_index(index_M, len(offsets_N1) - 1, "take_strings")
     return CocoStrings(*_gather(bytes_B, offsets_N1, index_M))
+
+
+def choose_strings(first: CocoStrings, second: CocoStrings, index_M: ArrayLike) -> CocoStrings:
+    """Select strings of two sets by row number, as if the second followed the first.
+
+    Parameters
+    ----------
+    first, second : CocoStrings
+        N and K strings.
+    index_M : int (M,)
+        Row numbers in 0..N+K-1: n is row n of the first, N + k row k of the second.
+
+    Returns
+    -------
+    CocoStrings
+        M strings, copied. No rows in, none out. Cost: linear in their bytes; what is
+        not chosen is not read.
+
+    Raises
+    ------
+    MaskError
+        Where a row number lies outside or the arrays break the contract.
+    """
+    first, second = frozen_strings(first), frozen_strings(second)
+    lengths = np.concatenate([np.diff(first.offsets_N1), np.diff(second.offsets_N1)])
+    index_M = frozen_index(index_M, len(lengths), "choose_strings")
+    offsets_M1 = np.zeros(len(index_M) + 1, np.int64)
+    np.cumsum(lengths[index_M], out=offsets_M1[1:])
+    out_B = np.empty(offsets_M1[-1], np.uint8)
+    gather_of_two(*first, *second, index_M, out_B, offsets_M1)
+    return CocoStrings(out_B, offsets_M1)
 
 
 def concat(batches: Sequence[MaskBatch]) -> MaskBatch:

@@ -32,6 +32,24 @@ def test_take(stacks: list[Any], data: st.DataObject) -> None:
     assert [array.dtype for array in taken_strings] == [np.uint8, np.int64]
 
 
+@given(strategies.images(max_side=8), strategies.images(max_side=8), st.data())
+@settings(max_examples=60)
+def test_strings_of_two_sets_are_chosen_as_if_one_followed_the_other(
+    ones: list[Any], others: list[Any], data: st.DataObject
+) -> None:
+    first, second = (strategies.to_strings(strategies.flat(s)) for s in (ones, others))
+    n_rows = len(first.offsets_N1) + len(second.offsets_N1) - 2
+    index = data.draw(st.lists(st.integers(0, n_rows - 1), max_size=12)) if n_rows else []
+    chosen = rows.choose_strings(first, second, index)
+    joined = rows.concat_strings([first, second])
+    for ours, theirs in zip(chosen, rows.take_strings(joined, index), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    for outside in (-1, n_rows):
+        with pytest.raises(MaskError):
+            rows.choose_strings(first, second, [outside])
+
+
 @given(strategies.images(max_side=8))
 @settings(max_examples=60)
 def test_concat(stacks: list[Any]) -> None:
