@@ -1,7 +1,8 @@
 """Compiled copying of ragged rows (public names: `pipeline.masks.rows`)."""
 
-# Numba infers the parameters' types; the public functions state them.
-# pyright: reportMissingParameterType=false
+# Numba infers the parameters' types; the public functions state them; intrinsics take one less
+# than written.
+# pyright: reportMissingParameterType=false, reportCallIssue=false
 
 from __future__ import annotations
 
