@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,20 @@ def test_inputs_are_never_modified(inputs: tuple[Path, Path], tmp_path: Path) ->
     before = [(*entry[:3], entry[3].hexdigest()) for entry in state()]
     small.run(small.configure(inputs, tmp_path / "out"))
     assert [(*entry[:3], entry[3].hexdigest()) for entry in state()] == before
+
+
+def test_an_image_beyond_the_limit_is_rejected_and_the_others_go_on(
+    inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    rows = json.loads(inputs[0].read_text())
+    first, other = ([row for row in rows if row["image_id"] == image] for image in (1, 2))
+    inputs[0].write_text(json.dumps([*first, *first, *first, *other[:1]]))
+    config = small.configure(inputs[:1], tmp_path / "out")
+    limit = ReadConfig(max_image_bytes=2000)  # 7 rows of 256 bytes and their masks
+    outcome = small.run(dataclasses.replace(config, read=limit))
+    assert outcome.report["rejects"] == {"RLE_SUM": 3, "TOO_MANY_MASKS": 15}
+    assert outcome.report["rows"]["kept"] == 1
+    assert small.verify(str(tmp_path / "out"), is_all=True).problems == []
 
 
 def test_running_again_does_nothing(inputs: tuple[Path, Path], tmp_path: Path) -> None:
