@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 settings.register_profile("maskpress", deadline=None, print_blob=True)
+settings.register_profile("first", deadline=None, phases=(Phase.explicit, Phase.generate))
+"""For tests that are to fail: the first example that does is enough."""
 settings.load_profile("maskpress")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

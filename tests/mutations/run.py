@@ -22,7 +22,10 @@ from tests.mutations.variants import VARIANTS, Variant
 
 PASSED, FAILED = 0, 1
 
-_OPTIONS = ("-q", "-p", "no:cacheprovider", "-k", "not s3", "--timeout=120")
+_OPTIONS = (
+    *("-q", "-x", "-p", "no:cacheprovider", "-k", "not s3"),
+    *("--timeout=120", "--hypothesis-profile=first"),
+)
 
 
 def main(names: Sequence[str]) -> int:

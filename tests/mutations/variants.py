@@ -324,11 +324,15 @@ VARIANTS: dict[str, Variant] = {
         ),
         Variant("P4", ties_by_row_only, ("tests/pipeline/test_unit.py::test_unit_equals_model",)),
         Variant("P4", never_landed, (f"{_PROMISES}::test_running_again_does_nothing",)),
-        Variant("P4", another_name_each_time, (f"{_PROMISES}::test_running_again_does_nothing",)),
+        Variant(
+            "P4",
+            another_name_each_time,
+            ("tests/pipeline/test_sink.py::test_files_and_record_are_written_and_read_back",),
+        ),
         Variant(
             "P5",
             retried_commit,
-            (f"{_PUBLISH}/test_commit.py::test_a_stale_base_is_refused",),
+            (f"{_PUBLISH}/test_commit.py::test_of_racing_commits_one_lands",),
         ),
         Variant(
             "P5",
