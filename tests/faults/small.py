@@ -45,13 +45,14 @@ def write_inputs(folder: Path) -> tuple[Path, Path]:
 
 
 def write_many(folder: Path, n_images: int, is_scattered: bool) -> tuple[Path, Path]:
-    """Write two files with images of their own, or with some of the rows of every image."""
+    """Write two files with images of their own, or with some rows of every image all over."""
     folder.mkdir(parents=True, exist_ok=True)
     files = (folder / "first.json", folder / "second.json")
     every = [row for image in range(n_images) for row in rows(image)]
     half = len(every) // 2
-    parts = (every[::2], every[1::2]) if is_scattered else (every[:half], every[half:])
-    for path, part in zip(files, parts, strict=True):
+    if is_scattered:
+        every = [row for place in range(6) for row in every[place::6]]
+    for path, part in zip(files, (every[:half], every[half:]), strict=True):
         path.write_text(json.dumps(part))
     return files
 

@@ -57,10 +57,10 @@ def test_a_worker_and_an_actor_are_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", ["read", "compact", "write"])
 def test_a_fifth_of_the_calls_of_a_step_kills(tmp_path: Path, step: str) -> None:
     n_deaths = assert_survived(tmp_path, (step,), mortal.EVERY_FIFTH, 12, shuffled=False)
-    assert n_deaths >= 3
+    assert n_deaths >= 1
 
 
 @pytest.mark.long
 def test_every_step_of_a_shuffle_kills(tmp_path: Path) -> None:
     steps = ("read", "compact", "write")
-    assert assert_survived(tmp_path, steps, mortal.EVERY_FIFTH, 8, shuffled=True) >= 2
+    assert assert_survived(tmp_path, steps, mortal.EVERY_FIFTH, 8, shuffled=True) >= 1
