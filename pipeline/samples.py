@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline import storage
 from pipeline.arrow import pc
 from pipeline.config import CompactConfig
 from pipeline.dedup import Deduplicated, overlaps
@@ -172,6 +173,8 @@ def _sample(
     if _has_file_names(result):
         names.append("file_name")
     facts = result.rows.table.select([*names, "counts"]).slice(row, 1).to_pylist()[0]
+    if facts.get("file_name"):
+        facts["file_name"] = storage.redact(facts["file_name"])
     # A leader comes before those it stands for, and in the same image.
     end = int(_image_end(result, row))
     merged_R = row + 1 + np.flatnonzero(result.grouping.leader_N[row + 1 : end] == row)

@@ -1,7 +1,8 @@
 """detectron2's models as a detector for `jobs/predict_and_compact.py`.
 
-detectron2 is no dependency and was not installed where this was written: the tests
-call it with a stand-in for detectron2, and no real model has run through it.
+detectron2 is no dependency: the tests call this with a stand-in for it, and no real model
+has run through it. What its models hand on, its own Instances with bitmaps or ROI masks,
+was read back to its own masks (tests/golden/test_detectron2_files.py).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pipeline import storage
 from pipeline.read.image_ids import INT64_MAX, INT64_MIN, convert_id, describe_expected
 from pipeline.read.raw_rows import Fault
 
@@ -60,8 +61,8 @@ def sanitize_row(row: object, id_type: str, id_mode: str) -> dict[str, Any] | Fa
 
 
 def show(value: object) -> str:
-    """Return an excerpt of a value from outside, escaped so that no terminal acts on it."""
-    text = ascii(value)
+    """Return an excerpt of a value from outside, escaped for terminals, without credentials."""
+    text = storage.redact(ascii(value))
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}... ({len(text)} characters)"
 
 

@@ -194,8 +194,8 @@ class JsonWindow:
         size = self.base + len(self.text)
         self.peek()
         return InputError(
-            f"{self.uri}: byte {size}: the file ends inside the value that starts at byte "
-            f"{self.offset}; it was cut off: copy or write it again"
+            f"{self.uri}: byte {size}: expected, before the file ends, the rest of the value "
+            f"that starts at byte {self.offset}; it was cut off: copy or write it again"
         )
 
 

@@ -263,7 +263,7 @@ def _read_ids(
     parquet: pq.ParquetFile, footer: Footer, group: int, layout: Layout, id_mode: str
 ) -> Any:
     """Return the image_id of every instance of a row group; null where it is not usable."""
-    column = one_chunk(parquet.read_row_group(group, [layout.columns["image_id"]])[0])
+    column = _read_column(parquet, group, layout.columns["image_id"])
     if pa.types.is_signed_integer(column.type) and layout.id_type == "int":
         ids: Any = column.cast(pa.int64())
     else:
@@ -276,8 +276,15 @@ def _read_ids(
     if layout.count_at is None:
         return ids
     leaf = _find_leaf(footer, group, layout.count_at)
-    lists = one_chunk(parquet.read_row_group(group, [leaf.path])[0])
+    lists = _read_column(parquet, group, leaf.path)
     return ids.take(pa.array(repeat_rows(list_offsets(lists))))
+
+
+def _read_column(parquet: pq.ParquetFile, group: int, path: str) -> Any:
+    table = parquet.read_row_group(group, [path])
+    if table.num_columns != 1:
+        raise pa.ArrowInvalid(f"row group {group} without the column {path!a}")
+    return one_chunk(table[0])
 
 
 def list_offsets(column: Any) -> NDArray[np.int64]:
@@ -329,7 +336,7 @@ def _has_category(parquet: pq.ParquetFile, footer: Footer, layout: Layout) -> bo
         if leaf.n_nulls is not None:
             n_values = leaf.n_values - leaf.n_nulls
         else:
-            column: Any = one_chunk(parquet.read_row_group(group, [leaf.path])[0])
+            column = _read_column(parquet, group, leaf.path)
             while is_list(column.type) or pa.types.is_struct(column.type):
                 is_struct = pa.types.is_struct(column.type)
                 column = column.flatten()[0] if is_struct else column.flatten()

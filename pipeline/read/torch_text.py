@@ -63,7 +63,7 @@ def torch_to_json(uri: str) -> bytes:
     try:
         value: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or refused pickle raises in torch
-        reason = str(error).splitlines()[0][:200]
+        reason = (str(error).splitlines() or ["no reason"])[0][:200]
         raise SchemaError(
             f"{uri}: UNSAFE_TYPE: expected a torch file of plain values, got one that is damaged "
             f"or holds objects, which may run code when they are loaded ({type(error).__name__}: "

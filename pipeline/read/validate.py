@@ -240,7 +240,8 @@ def _is_swapped(
     width exchanged, and the same runs read so have that box: to 2 px on every
     side, and to a twentieth of the larger side of a small one.
     """
-    box_N4 = np.where(raw.has_bbox_N[:, None], raw.bbox_xywh_N4, 0.0)
+    is_finite_N = raw.has_bbox_N & _all_of_row(np.isfinite(raw.bbox_xywh_N4))
+    box_N4 = np.where(is_finite_N[:, None], raw.bbox_xywh_N4, 0.0)
     far_N2 = box_N4[:, :2] + box_N4[:, 2:]
     leaves_N = _any_of_row(far_N2 > size_hw_N2[:, ::-1] + 1.0)
     leaves_N &= _all_of_row(far_N2 <= size_hw_N2 + 1.0)
@@ -258,7 +259,8 @@ def _is_swapped(
 
 def _count(raw: RawRows, masks: ReadMasks, is_good_N: NDArray[np.bool_]) -> dict[str, int]:
     score_N = pc.fill_null(raw.score, 0.0).to_numpy()
-    near, far = raw.bbox_xywh_N4[:, :2], raw.bbox_xywh_N4[:, :2] + raw.bbox_xywh_N4[:, 2:]
+    with np.errstate(invalid="ignore"):  # infinite boxes are of rows that do not count
+        near, far = raw.bbox_xywh_N4[:, :2], raw.bbox_xywh_N4[:, :2] + raw.bbox_xywh_N4[:, 2:]
     tight_near = masks.bbox_xywh_N4[:, :2]
     tight_far = tight_near + masks.bbox_xywh_N4[:, 2:]
     is_apart_N = _any_of_row((near >= tight_far) | (far <= tight_near))

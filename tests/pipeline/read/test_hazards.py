@@ -396,6 +396,7 @@ def test_42_long_row_is_refused_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         "field": "",
         "message": "",
         "payload": None,
+        "repaired": None,
     }
 
 
