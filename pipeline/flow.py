@@ -259,7 +259,9 @@ def execute_here(
     Reading and compacting are done in a process of its own, which may die; writing here.
     """
     context = tasks.UnitContext.of(plan, config, output, done, is_careful=True)
-    context = context._replace(can_fork=sys.platform == "linux")
+    # Clients of stores keep threads, which a copy of this process does not have.
+    is_local = all(storage.is_local(file.uri) for file in plan.inventory)
+    context = context._replace(can_fork=sys.platform == "linux" and is_local)
     units = [pa.table({"task": [task]}) for task in tasks.read_tasks(plan, done)]
     try:
         yield from compact_here(units, context, lambda unit: tasks.read_units(unit, context))
