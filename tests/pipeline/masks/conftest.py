@@ -10,10 +10,18 @@ from tests import devices, grouping
 
 
 @pytest.fixture(scope="module", params=devices.BACKENDS)
-def each_backend(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run a test once with each backend: "compiled", or torch on a device."""
+def each_backend(request: pytest.FixtureRequest) -> str:
+    """Ask for a test to be run once with each backend: "compiled", or torch on a device."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def kernels_of_the_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Put a backend's kernels in place for one test, the compiled ones where it asks for none."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param != "compiled":
-            for module in (request.module, grouping):
-                devices.put_in_place(patch, module, request.param.split()[-1])
+        if "each_backend" in request.fixturenames:
+            backend = request.getfixturevalue("each_backend")
+            if backend != "compiled":
+                for module in (request.module, grouping):
+                    devices.put_in_place(patch, module, backend.split()[-1])
         yield
