@@ -43,6 +43,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.dedup
 	$(BIN)/python -m benchmarks.encode
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.fill
 
 bench-gpu: .venv/.bench
 	$(BIN)/python -m benchmarks.gpu

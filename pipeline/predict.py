@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from pipeline import checks, cluster, flow, publish, report, storage, tasks
+from pipeline import checks, cluster, execution, flow, publish, report, storage, tasks
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig, ReadConfig
 from pipeline.detector import DetectConfig, DetectUnits, ImageUnit
@@ -152,8 +152,8 @@ def _do(
     """Do all units, through Ray Data or, where there are few images, here."""
     context = tasks.UnitContext.of(plan, config, output, frozenset())
     messages = [pa.table({"task": [msgspec.json.encode(unit)]}) for unit in units]
-    if len(plan.inventory) <= HERE_IMAGES and flow.may_run_here(config):
-        yield from flow.compact_here(messages, context, DetectUnits(context, detect))
+    if len(plan.inventory) <= HERE_IMAGES and execution.may_run_here(config):
+        yield from execution.compact_here(messages, context, DetectUnits(context, detect))
         return
     cluster.start(config)
     gpus = cluster.detector_gpus(config, detect.workers) if detect.gpus is None else detect.gpus
@@ -169,10 +169,10 @@ def _do(
             concurrency=detect.workers,
             num_cpus=pool.task_cpus / detect.workers,
             num_gpus=gpus,
-            **flow.ACTOR,
+            **execution.ACTOR,
         )
 
-    yield from flow.compact_rows(messages, context, pool, read)
+    yield from execution.compact_rows(messages, context, pool, read)
 
 
 def _limit_rejects(plan: Plan, records: list[UnitRecord], config: CompactConfig) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from pipeline import flow, publish, runs, storage, tasks
+from pipeline import execution, flow, publish, runs, storage, tasks
 from pipeline.config import CompactConfig, DedupConfig, FilterConfig, RunConfig
 from pipeline.errors import CompactionError
 from pipeline.records import TABLES
@@ -97,8 +97,8 @@ def configure(inputs: Sequence[Path], output: Path, dedup: DedupConfig = NEW) ->
 def run(config: CompactConfig) -> flow.Outcome:
     """Do a whole run in this process; only Ray is not there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "fits_here", lambda plan, config: True)
-        patch.setattr(flow, "execute_here", outputs.execute_rest)
+        patch.setattr(execution, "fits_here", lambda plan, config: True)
+        patch.setattr(execution, "execute_here", outputs.execute_rest)
         return flow.run(config)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from pipeline import checks, flow, order, runs, sink, storage, tasks, watch
+from pipeline import checks, execution, flow, order, runs, sink, storage, tasks, watch
 from pipeline.errors import ConflictError
 from pipeline.publish import cleanup, commit, heartbeat, rollback, tables, target
 
@@ -228,7 +228,7 @@ def many_attempts(patch: Patch) -> None:
 
 def endless_retries(patch: Patch) -> None:
     """P8: Ray does a task again for ever, as is its default."""
-    patch.setitem(flow.ACTOR, "max_task_retries", -1)
+    patch.setitem(execution.ACTOR, "max_task_retries", -1)
 
 
 def no_deadline(patch: Patch) -> None:

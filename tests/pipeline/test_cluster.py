@@ -8,7 +8,7 @@ import pytest
 import ray
 
 import pipeline
-from pipeline import cluster, flow
+from pipeline import cluster, execution
 from pipeline.config import CompactConfig, RunConfig
 from pipeline.errors import CompactionError, ConfigError, StorageError
 from pipeline.plan import make_plan
@@ -113,5 +113,5 @@ def test_rows_in_flight_need_room_in_the_stores_or_behind_them() -> None:
 
 
 def test_ray_does_nothing_again_for_ever() -> None:
-    assert 0 < flow.ACTOR["max_task_retries"] < 10
-    assert 0 < flow._TASK["max_retries"] < 10
+    assert 0 < execution.ACTOR["max_task_retries"] < 10
+    assert 0 < execution._TASK["max_retries"] < 10
