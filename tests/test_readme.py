@@ -75,7 +75,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_files_exist() -> None:
-    named = re.findall(r"\b(?:jobs|pipeline|docs)/[\w/]+\.(?:py|md)\b", README)
+    named = re.findall(r"(?<![\w/])(?:jobs|pipeline|docs|tests)/[\w/-]+\.(?:py|md)\b", README)
     assert named
     assert [path for path in named if not (ROOT / path).is_file()] == []
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import flow, predict
+from pipeline import execution, flow, predict
 from pipeline.config import CompactConfig, EncodeConfig, ReadConfig
 from pipeline.dataset import load
 from pipeline.detector import DetectConfig
@@ -20,6 +20,13 @@ from pipeline.verify import verify
 from tests import oracle
 
 DETECTORS = "tests.pipeline.detectors"
+
+
+@pytest.fixture(autouse=True)
+def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work without Ray, also where other tests have started one, unless a test asks for it."""
+    if "ray_local" not in request.fixturenames:
+        monkeypatch.setattr(execution, "may_run_here", lambda config: True)
 
 
 @pytest.fixture(scope="module")
