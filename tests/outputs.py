@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pytest
 
 from pipeline import checks, publish, runs, storage, tasks
 from pipeline.config import CompactConfig
@@ -36,7 +37,10 @@ def run_inline(config: CompactConfig, alter: Callable[[Tables], Tables] | None =
     runs.begin(plan, output)
     records = execute(plan, config, output, alter)
     schemas = tasks.schemas(plan)
-    files = checks.before_commit(plan, records, output, schemas)
+    with pytest.MonkeyPatch.context() as patch:
+        if alter is not None:  # a run that lost rows and did not count what it wrote
+            patch.setattr(checks, "_require_conservation", lambda plan, records: None)
+        files = checks.before_commit(plan, records, output, schemas)
     publish.publish(target, plan.run_id, secrets.token_hex(8), files, schemas, {})
     return plan.run_id
 

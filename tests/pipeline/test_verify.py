@@ -271,10 +271,11 @@ def rewrite(out: Path, table: str, change: Callable[[pa.Table], pa.Table]) -> Pa
 
 
 def test_row_dropped_with_its_log_entry_is_named(out: Path) -> None:
+    n_rows = pq.read_metadata(first_file(out, "lineage")).num_rows
     path = rewrite(out, "lineage", lambda rows: rows.slice(1))
     found = lines(verify(str(out)))
-    assert f"lineage/{path.name}: expected 8 rows and" in found
-    assert "found 7 rows and" in found
+    assert f"lineage/{path.name}: expected {n_rows} rows and" in found
+    assert f"found {n_rows - 1} rows and" in found
 
 
 def test_dropped_lineage_row_breaks_the_accounts(predictions: Path, tmp_path: Path) -> None:
@@ -287,8 +288,9 @@ def test_dropped_lineage_row_breaks_the_accounts(predictions: Path, tmp_path: Pa
     assert "each of its 20 rows once" in text
     assert "found 19 rows; missing: rows 1" in text or "missing: rows 2" in text
     assert "n_merged 1, as often as lineage names it, found 2" in text
+    assert "as many rows of lineage by its counts as in its files" in text
     assert "row 1 of" not in text
-    assert len(found.problems) == 2
+    assert len(found.problems) == 3
 
 
 def test_rows_swapped_for_others_are_seen_by_their_hash(predictions: Path, tmp_path: Path) -> None:
@@ -370,8 +372,8 @@ def test_unsorted_rows_are_named(predictions: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [
-        ([3, 3, 5, 5, 9, 9], "image ids beyond those of compacted/part-00000-"),
-        ([3, 3, 5, 5, 3, 3], "row groups of whole images, in order, found that it starts with"),
+        ([3, 3, 9, 9], "image ids beyond those of compacted/part-00000-"),
+        ([3, 5, 5, 3], "row groups of whole images, in order, found that it starts with"),
     ],
 )
 def test_divided_image_is_named(
@@ -379,7 +381,7 @@ def test_divided_image_is_named(
 ) -> None:
     def divide(tables: Tables) -> Tables:
         rows = tables["compacted"]
-        if len(rows) != len(ids):
+        if rows["image_id"].to_pylist() != [3, 3, 5, 5]:
             return tables
         return tables | {"compacted": rows.set_column(0, rows.schema.field(0), pa.array(ids))}
 
