@@ -134,8 +134,8 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
         timer.done("verify")
         metrics = evaluate.compare(truth, plan, records, config, output) if truth else None
         timer.done("metrics")
-        document = report.build(plan, records, config, timer, metrics, truth)
-        document["backend_reason"] = cluster.choose_backend(config).reason
+        reason = cluster.choose_backend(config).reason
+        document = report.build(plan, records, config, timer, metrics, truth, reason)
         report.write(output, document, records, report.file_namer(images, plan, truth))
         if report.failed_gates(document):
             report.render(output, run_id, images)

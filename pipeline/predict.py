@@ -93,8 +93,8 @@ def run(
         schemas = tasks.schemas(plan)
         files = checks.before_commit(plan, records, output, schemas)
         timer.done("verify")
-        document = report.build(plan, records, config, timer)
-        document["backend_reason"] = cluster.choose_backend(config).reason
+        reason = cluster.choose_backend(config).reason
+        document = report.build(plan, records, config, timer, backend_reason=reason)
         report.write(output, document, records)
         report.require_gates(document)
         versions = publish.publish(target, plan.run_id, secrets.token_hex(8), files, schemas, {})

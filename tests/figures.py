@@ -128,6 +128,7 @@ NOT_OF_THE_TABLES: dict[str, str] = {
     "versions": "of the program",
     "config": "what was asked for; compared with it",
     "backend": "kernels that ran, not what they gave; one per unit",
+    "backend_reason": "text",
     "pairs": "work that was done; bounded by the pairs that there are",
     "plan": "units and shuffle; compared with the records on disk",
     "estimate.is_estimate": "follows from the fraction",

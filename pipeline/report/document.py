@@ -55,6 +55,7 @@ def build(
     timer: Timer,
     metrics: dict[str, Any] | None = None,
     truth: Truth | None = None,
+    backend_reason: str = "",
 ) -> dict[str, Any]:
     """Return the report of a run as plain values; docs/report.md explains every key.
 
@@ -72,6 +73,8 @@ def build(
         AP before and after, see `pipeline.evaluate`.
     truth : Truth, optional
         The ground truth, which may name categories.
+    backend_reason : str
+        Why masks were compared by what they were compared by.
     """
     totals = total_sources(records)
     numbers = _sum([record.numbers for record in records])
@@ -117,6 +120,7 @@ def build(
         "area_drift": _drift(numbers.get("stored_area", 0), numbers.get("mask_area", 0)),
         "counters": _counts(numbers, "counter."),
         "backend": _counts(numbers, "backend."),
+        "backend_reason": backend_reason,
         "histograms": _sum_histograms(records),
         "near_miss_range": list(near_range(config.dedup.threshold)),
         "estimate": _estimate(plan, numbers, rows["read"], config),
