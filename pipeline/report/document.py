@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
-from pipeline.estimate import choices, near_range
+from pipeline.estimate import choices, encoded_bytes, near_range
 from pipeline.evaluate import Truth
 from pipeline.measures import CATEGORIES, bounded
 from pipeline.plan import Plan
@@ -123,7 +123,7 @@ def build(
         "backend_reason": backend_reason,
         "histograms": _sum_histograms(records),
         "near_miss_range": list(near_range(config.dedup.threshold)),
-        "estimate": _estimate(plan, numbers, rows["read"], config),
+        "estimate": _estimate(plan, records, numbers, rows["read"], config),
         "plan": {
             "files": len(plan.inventory),
             "units": plan.n_units,
@@ -207,9 +207,14 @@ def _bytes(plan: Plan, records: Sequence[UnitRecord], numbers: dict[str, float])
 
 
 def _estimate(
-    plan: Plan, numbers: dict[str, float], n_rows: int, config: CompactConfig
+    plan: Plan,
+    records: Sequence[UnitRecord],
+    numbers: dict[str, float],
+    n_rows: int,
+    config: CompactConfig,
 ) -> dict[str, Any]:
     """Return what neighbouring choices and other encodings would give, by the sampled images."""
+    masks = [mask for record in records for mask in record.masks]
     sampled, merged = int(numbers.get("sample_rows", 0)), int(numbers.get("sample_merged", 0))
     tried: dict[str, Any] = {}
     for name, (flag, _) in choices(config.dedup).items():
@@ -224,8 +229,8 @@ def _estimate(
         "sample_kept": int(numbers.get("sample_kept", 0)),
         "merged": merged,
         "choices": tried,
-        "encoded_masks": int(numbers.get("encoded_masks", 0)),
-        "encoded_bytes": _counts(numbers, "encoded_bytes."),
+        "encoded_masks": len(masks),
+        "encoded_bytes": encoded_bytes(masks, config.encode),
     }
 
 
