@@ -31,6 +31,9 @@ PARQUET_FORMATS = ("parquet", "parquet_images", "compacted")
 PROTECTION = ("inventory", "begin", "verify", "publish")
 """Stages of the driver that do nothing but keep the promises."""
 
+REPORTING = ("report", "page")
+"""Stages of the driver that make the report."""
+
 PACKAGES = ("maskpress", "ray", "pyarrow", "numpy", "numba", "deltalake")
 
 
@@ -253,7 +256,7 @@ def times(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
         },
         "core_hours": round(sum(worker_s.values()) / 3600, 6),
         "gpu_hours": round(gpu_s / 3600, 6),
-        "report_share": _share_of_work(worker_s, timer, "measure", ("report",)),
+        "report_share": _share_of_work(worker_s, timer, "measure", REPORTING),
         "protection_share": _share_of_work(worker_s, timer, "protect", PROTECTION),
     }
 
