@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import MaskError
-from pipeline.masks import _numba_group_room, group
+from pipeline.masks import _numba_group_room, group, rle
 from pipeline.masks import _numba_group_work as work
 from pipeline.masks.batch import CocoStrings
 from tests import oracle
@@ -118,7 +118,7 @@ def case_of(rng: np.random.Generator) -> Case:
 
 
 def main() -> None:
-    group.np = _numba_group_room.np = GuardedNumpy()
+    group.np = _numba_group_room.np = rle.np = GuardedNumpy()
     # So that the arena ends where it is used to the end, and grows.
     group._arena_words = lambda offsets_N1, images_G1: 40
     group.MIN_TEXT_BYTES = 0
@@ -126,6 +126,7 @@ def main() -> None:
     n_read = n_refused = 0
     for n in range(300):
         case = case_of(rng)
+        rle.inspect_coco(case.strings, case.size_hw_N2)
         policy = {
             "threshold": 0.3,
             "overlap": ["iou", "ios"][n % 2],

@@ -115,7 +115,7 @@ def count_canonical_runs(bytes_B, at, end):
 
 @kernel
 def inspect_one(bytes_B, start, end, height, width):
-    """Read one string: (code, is_canonical, area, x0, y0, x1, y1, n_runs).
+    """Read one string: (code, is_canonical, area, x0, y0, x1, y1, n_runs); a fault has zeros.
 
     The column and row (x, y) of the read position move along, so a run that
     stays in its column, the usual case, costs no division.
@@ -199,31 +199,6 @@ def inspect_one(bytes_B, start, end, height, width):
     if area == 0:
         return code, is_canonical, 0, 0, 0, 0, 0, n_runs
     return code, is_canonical, area, first_x, top, last_x + 1, bottom, n_runs
-
-
-@kernel
-def inspect(
-    bytes_B, offsets_N1, size_hw_N2, code_N, is_canonical_N, area_N, bbox_xywh_N4, n_runs_N
-):
-    """Facts of each string into the arrays given; a fault leaves zeros."""
-    for n in range(len(code_N)):
-        height = size_hw_N2[n, 0]
-        width = size_hw_N2[n, 1]
-        code = size_fault(height, width)
-        if code != OK:
-            code_N[n] = code
-            continue
-        code, is_canonical, area, x0, y0, x1, y1, n_runs = inspect_one(
-            bytes_B, offsets_N1[n], offsets_N1[n + 1], height, width
-        )
-        code_N[n] = code
-        is_canonical_N[n] = is_canonical
-        area_N[n] = area
-        bbox_xywh_N4[n, 0] = x0
-        bbox_xywh_N4[n, 1] = y0
-        bbox_xywh_N4[n, 2] = x1 - x0
-        bbox_xywh_N4[n, 3] = y1 - y0
-        n_runs_N[n] = n_runs
 
 
 @kernel

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import MaskError
-from pipeline.masks import _numba_rle
+from pipeline.masks import _numba_inspect, _numba_rle
 from pipeline.masks._checks import frozen, frozen_batch, frozen_offsets, frozen_strings
 from pipeline.masks.batch import CocoStrings, MaskBatch
 from pipeline.masks.rows import (
@@ -156,15 +156,17 @@ def inspect_coco(strings: CocoStrings, size_hw_N2: ArrayLike) -> CocoFacts:
     """
     bytes_B, offsets_N1 = frozen_strings(strings)
     n_masks = len(offsets_N1) - 1
-    facts = CocoFacts(
-        np.zeros(n_masks, np.uint8),
-        np.zeros(n_masks, np.bool_),
-        np.zeros(n_masks, np.int64),
-        np.zeros((n_masks, 4), np.int32),
-        np.zeros(n_masks, np.int64),
-    )
-    _numba_rle.inspect(bytes_B, offsets_N1, _outside_sizes(size_hw_N2, n_masks), *facts)
-    return facts
+    code_N = np.zeros(n_masks, np.uint8)
+    is_canonical_N = np.zeros(n_masks, np.bool_)
+    area_N = np.zeros(n_masks, np.int64)
+    bbox_xywh_4N = np.zeros((4, n_masks), np.int32)
+    n_runs_N = np.zeros(n_masks, np.int64)
+    sizes_N2 = _outside_sizes(size_hw_N2, n_masks)
+    _numba_inspect.inspect(
+        bytes_B, offsets_N1, sizes_N2, code_N, is_canonical_N, area_N, bbox_xywh_4N, n_runs_N,
+        _numba_inspect.make_room(),
+    )  # fmt: skip
+    return CocoFacts(code_N, is_canonical_N, area_N, bbox_xywh_4N.T, n_runs_N)
 
 
 def from_coco(strings: CocoStrings, size_hw_N2: ArrayLike) -> MaskBatch:

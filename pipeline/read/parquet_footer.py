@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pipeline import storage
@@ -25,6 +26,7 @@ from pipeline.read.parquet_types import unsafe_type
 MAX_FOOTER_BYTES = 256 << 20
 
 _TAIL_BYTES = 64 << 10
+_MAX_KNOWN_BYTES = 1 << 20
 _MAX_DEPTH = 40
 _PHYSICAL_TYPES = (
     "BOOLEAN",
@@ -108,13 +110,22 @@ def read_footer(uri: str, file_bytes: int) -> Footer:
     SchemaError
         If it names an extension type.
     """
-    fields = _parse(uri, _footer_bytes(uri, file_bytes))
+    data = _footer_bytes(uri, file_bytes)
+    return (_decode_known if len(data) <= _MAX_KNOWN_BYTES else _decode)(uri, data)
+
+
+def _decode(uri: str, data: bytes) -> Footer:
+    fields = _parse(uri, data)
     try:
         _check_arrow_schema(uri, fields.get(5, []))
         groups = [_row_group(group) for group in fields.get(4, [])]
         return Footer(sum(group.n_rows for group in groups), groups)
     except (KeyError, TypeError, AttributeError, IndexError, UnicodeDecodeError) as error:
         raise _damaged(uri, f"a footer with other fields ({type(error).__name__})") from error
+
+
+_decode_known = lru_cache(maxsize=8)(_decode)
+"""Each slice of a file asks for its footer, by the bytes that the file has by then."""
 
 
 def _footer_bytes(uri: str, file_bytes: int) -> bytes:

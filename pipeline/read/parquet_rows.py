@@ -120,9 +120,17 @@ def _flat_sizes(columns: dict[str, Any]) -> NDArray[np.int64]:
         first_M = offsets_N1[:-1][is_whole_N]
         size_N2[is_whole_N] = _int64(values, -1)[first_M[:, None] + np.arange(2)]
         return size_N2
-    if "height" in columns and "width" in columns:
-        return np.stack([_int64(columns["height"], -1), _int64(columns["width"], -1)], axis=1)
-    return np.full((n_rows, 2), -1, np.int64)
+    return _height_width(columns, n_rows)
+
+
+def _height_width(columns: dict[str, Any], n_rows: int) -> NDArray[np.int64]:
+    """Return the columns height and width; -1 where there is none."""
+    if "height" not in columns or "width" not in columns:
+        return np.full((n_rows, 2), -1, np.int64)
+    size_N2 = np.empty((n_rows, 2), np.int64)
+    size_N2[:, 0] = _integers(columns["height"], -1)
+    size_N2[:, 1] = _integers(columns["width"], -1)
+    return size_N2
 
 
 def mask_column(columns: dict[str, Any]) -> tuple[Any, Any]:
@@ -237,10 +245,7 @@ def _raw(
 ) -> RawRows:
     n_rows = len(source_row_N)
     mask, size = mask_column(columns)
-    none_N2 = np.full((n_rows, 2), -1, np.int64)
-    flat_N2 = none_N2
-    if "height" in columns and "width" in columns:
-        flat_N2 = np.stack([_int64(columns["height"], -1), _int64(columns["width"], -1)], axis=1)
+    flat_N2 = _height_width(columns, n_rows)
     own_N2 = flat_N2 if size is None else _int64(to_ragged(size)[0], -1).reshape(-1, 2)
     is_polygon = layout.mask_form == "polygons"
     has_bbox_N, bbox_xywh_N4 = _boxes(columns, n_rows)
@@ -255,7 +260,7 @@ def _raw(
         has_bbox_N=has_bbox_N,
         bbox_xywh_N4=bbox_xywh_N4,
         area=_areas(columns.get("area"), n_rows),
-        size_hw_N2=none_N2 if is_polygon else own_N2,
+        size_hw_N2=np.full((n_rows, 2), -1, np.int64) if is_polygon else own_N2,
         listed_hw_N2=own_N2 if is_polygon else flat_N2,
         mask_kind_N=np.full(n_rows, _KINDS[layout.mask_form] if n_rows else NO_MASK, np.uint8),
         strings=strings,
@@ -289,7 +294,10 @@ def _boxes(columns: dict[str, Any], n_rows: int) -> tuple[NDArray[np.bool_], NDA
     if BOX_COLUMNS[0] in columns:
         sides = [columns[name] for name in BOX_COLUMNS]
         has_bbox_N = np.logical_and.reduce([is_valid(side) for side in sides])
-        return has_bbox_N, np.stack([_float64(side) for side in sides], axis=1)
+        box_4N = np.empty((4, n_rows))
+        for k, side in enumerate(sides):
+            box_4N[k] = _float64(side)
+        return has_bbox_N, box_4N.T
     return np.zeros(n_rows, np.bool_), np.full((n_rows, 4), np.nan)
 
 
@@ -335,12 +343,19 @@ def _any_in_row(is_V: NDArray[np.bool_], offsets_N1: NDArray[np.int64]) -> NDArr
 def _value_bytes(mask: Any) -> NDArray[np.int64]:
     """Return about how many bytes each row's mask takes, decoded."""
     if is_ragged_binary(mask.type):
-        return np.diff(to_strings(mask).offsets_N1)
+        offsets_N1 = to_strings(mask).offsets_N1
+        return offsets_N1[1:] - offsets_N1[:-1]
     values, offsets_N1 = to_ragged(mask)
     if is_list(values.type):
         _, ring_offsets_K1 = to_ragged(values)
         offsets_N1 = ring_offsets_K1[offsets_N1]
     return 8 * np.diff(offsets_N1)
+
+
+def _integers(column: Any, if_null: int) -> NDArray[Any]:
+    """Return a column of integers as they are where none is null, else as int64."""
+    is_plain = column.null_count == 0 and pa.types.is_signed_integer(column.type)
+    return column.to_numpy() if is_plain else _int64(column, if_null)
 
 
 def _int64(column: Any, if_null: int) -> NDArray[np.int64]:
@@ -349,7 +364,8 @@ def _int64(column: Any, if_null: int) -> NDArray[np.int64]:
 
 
 def _float64(column: Any) -> NDArray[np.float64]:
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    column = column if pa.types.is_float64(column.type) else column.cast(pa.float64(), safe=False)
+    return column.to_numpy(zero_copy_only=False)
 
 
 def _nullable(column: Any, dtype: pa.DataType, n_rows: int) -> pa.Array:

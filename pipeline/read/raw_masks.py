@@ -81,22 +81,32 @@ class ReadMasks:
 
     def add(self, rows_M: NDArray[np.int64], strings: CocoStrings, facts: CocoFacts) -> None:
         """Take in the canonical strings of some rows, and what was measured of them."""
-        self.is_bad_N[rows_M] = facts.code_N != 0
-        self.area_N[rows_M] = facts.area_N
-        self.bbox_xywh_N4[rows_M] = facts.bbox_xywh_N4
-        self._place_N[rows_M] = self._n_strings + np.arange(len(rows_M))
+        places_M = self._n_strings + np.arange(len(rows_M))
+        if len(rows_M) == len(self.is_bad_N):
+            self.is_bad_N = facts.code_N != 0
+            self.area_N = facts.area_N
+            self.bbox_xywh_N4 = facts.bbox_xywh_N4
+            self._place_N = places_M
+        else:
+            self.is_bad_N[rows_M] = facts.code_N != 0
+            self.area_N[rows_M] = facts.area_N
+            self.bbox_xywh_N4[rows_M] = facts.bbox_xywh_N4
+            self._place_N[rows_M] = places_M
         self._parts.append(strings)
         self._n_strings += len(rows_M)
 
     def note(self, name: str, rows_M: NDArray[np.int64], is_M: NDArray[np.bool_]) -> None:
         """Mark rows that are kept but worth a number."""
-        self.notes.setdefault(name, np.zeros(len(self.is_bad_N), np.bool_))[rows_M] = is_M
+        if is_M.any():
+            self.notes.setdefault(name, np.zeros(len(self.is_bad_N), np.bool_))[rows_M] = is_M
 
     def strings(self, rows_M: NDArray[np.int64]) -> CocoStrings:
         """Return the canonical strings of usable rows, in the order asked for."""
         if not self._parts:
             return CocoStrings(np.empty(0, np.uint8), np.zeros(1, np.int64))
         whole = self._parts[0] if len(self._parts) == 1 else concat_strings(self._parts)
+        if len(rows_M) == len(self.is_bad_N) == self._n_strings and len(self._parts) == 1:
+            return whole
         place_M = self._place_N[rows_M]
         if len(place_M) == self._n_strings and np.array_equal(place_M, np.arange(len(place_M))):
             return whole
@@ -133,7 +143,8 @@ def read_masks(raw: RawRows, size_hw_N2: NDArray[np.int64]) -> ReadMasks:
     ):
         rows_M = np.flatnonzero(raw.mask_kind_N == kind)
         if len(rows_M):
-            read(masks, raw, rows_M, np.ascontiguousarray(size_hw_N2[rows_M]))
+            is_all = len(rows_M) == len(size_hw_N2)
+            read(masks, raw, rows_M, size_hw_N2 if is_all else size_hw_N2[rows_M])
     return masks
 
 
@@ -211,7 +222,7 @@ def _explain(
     field: str,
     show_mask: Callable[[int], str],
 ) -> None:
-    for m in np.flatnonzero(code_M).tolist():
+    for m in np.flatnonzero(code_M != 0).tolist():
         name = codes(code_M[m]).name
         size = "x".join(map(str, size_hw_M2[m].tolist()))
         expected = f"expected {_EXPECTED[name]} for an image of {size} (height x width)"

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline import columns
 from pipeline.arrow import pc
+from pipeline.masks._checks import frozen
 from pipeline.masks.rle import RleCode, size_code
+from pipeline.read import _numba_boxes as compiled
 from pipeline.read.image_table import ImageTable
 from pipeline.read.raw_masks import ReadMasks, read_masks
 from pipeline.read.raw_rows import NO_MASK, POLYGON_MASK, Fault, RawRows
@@ -78,7 +80,8 @@ def validate(raw: RawRows, uri: str, id_type: str, facts: FileFacts) -> Validate
     if facts.category_map:
         raw = _map_categories(raw, facts.category_map, verdicts)
     size_hw_N2 = _check_images(raw, facts.images, verdicts)
-    _check_values(raw, facts, verdicts)
+    box_verdict_N = _judge_boxes(raw, size_hw_N2)
+    _check_values(raw, facts, box_verdict_N, verdicts)
     _check_sizes(raw, size_hw_N2, facts.images is not None, verdicts)
     masks = read_masks(raw, size_hw_N2)
     for row, fault in masks.faults.items():
@@ -86,9 +89,9 @@ def validate(raw: RawRows, uri: str, id_type: str, facts: FileFacts) -> Validate
             verdicts.faults[row] = fault
     verdicts.is_good_N &= ~masks.is_bad_N
     counters = _count(raw, masks, verdicts.is_good_N)
-    is_swapped_N = _is_swapped(raw, masks, size_hw_N2, verdicts.is_good_N)
+    is_asked_N = (box_verdict_N == compiled.FITS_EXCHANGED) & verdicts.is_good_N
     verdicts.refuse(
-        is_swapped_N,
+        _is_swapped(raw, masks, size_hw_N2, is_asked_N),
         "SIZE_MISMATCH",
         "segmentation.size",
         lambda row: (
@@ -113,9 +116,11 @@ def _check_images(raw: RawRows, images: ImageTable | None, verdicts: Verdicts) -
             "image_id",
             lambda row: f"expected an id of the file's images, got {raw.image_id[row].as_py()!r}",
         )
-    has_listed_N = _all_of_row(listed_N2 > 0)
     has_own_N = (raw.mask_kind_N != POLYGON_MASK) & (raw.mask_kind_N != NO_MASK)
     _refuse_sizes(raw.size_hw_N2, has_own_N, verdicts)
+    if listed_N2 is raw.size_hw_N2:  # a row's columns for both
+        return listed_N2
+    has_listed_N = _all_of_row(listed_N2 > 0)
     verdicts.refuse(
         has_own_N & has_listed_N & _any_of_row(raw.size_hw_N2 != listed_N2),
         "SIZE_MISMATCH",
@@ -142,7 +147,9 @@ def _map_categories(raw: RawRows, new_ids: tuple[int, ...], verdicts: Verdicts) 
     return raw._replace(category_id=pa.array(new_N, mask=~has_category_N))
 
 
-def _check_values(raw: RawRows, facts: FileFacts, verdicts: Verdicts) -> None:
+def _check_values(
+    raw: RawRows, facts: FileFacts, box_verdict_N: NDArray[np.uint8], verdicts: Verdicts
+) -> None:
     if facts.has_category:
         verdicts.refuse(
             ~columns.is_valid(raw.category_id),
@@ -158,17 +165,15 @@ def _check_values(raw: RawRows, facts: FileFacts, verdicts: Verdicts) -> None:
             "category_id",
             lambda row: f"expected an id of the file's categories, got {category_N[row]}",
         )
-    score_N = pc.fill_null(raw.score, 0.0).to_numpy()
+    score_N = _scores(raw)
     verdicts.refuse(
         ~np.isfinite(score_N),
         "SCORE",
         "score",
         lambda row: f"expected a finite number or null, got {score_N[row]}",
     )
-    is_box_N = _all_of_row(np.isfinite(raw.bbox_xywh_N4))
-    is_box_N &= _all_of_row(raw.bbox_xywh_N4[:, 2:] >= 0)
     verdicts.refuse(
-        raw.has_bbox_N & ~is_box_N,
+        box_verdict_N == compiled.NO_BOX,
         "BBOX",
         "bbox",
         lambda row: (
@@ -183,8 +188,9 @@ def _check_sizes(
 ) -> None:
     is_polygon_N = raw.mask_kind_N == POLYGON_MASK
     has_none_N = raw.mask_kind_N == NO_MASK
-    ring_offsets_K1, row_offsets_M1 = raw.polygons.ring_offsets_K1, raw.polygons.row_offsets_M1
-    has_none_N[is_polygon_N] = np.diff(ring_offsets_K1[row_offsets_M1]) == 0
+    if is_polygon_N.any():
+        _, ring_offsets_K1, row_offsets_M1 = raw.polygons
+        has_none_N[is_polygon_N] = np.diff(ring_offsets_K1[row_offsets_M1]) == 0
     verdicts.refuse(
         has_none_N,
         "NO_SEGMENTATION",
@@ -193,7 +199,7 @@ def _check_sizes(
     )
     code = "SIZE_INVALID" if has_images else "IMAGE_UNKNOWN"
     verdicts.refuse(
-        is_polygon_N & _all_of_row(size_hw_N2 == -1),
+        is_polygon_N & ((size_hw_N2[:, 0] == -1) & (size_hw_N2[:, 1] == -1)),
         code,
         "height",
         lambda _: (
@@ -201,13 +207,16 @@ def _check_sizes(
             "got none; give them in the file's 'images'"
         ),
     )
-    _refuse_sizes(size_hw_N2, np.ones(len(size_hw_N2), np.bool_), verdicts)
+    if size_hw_N2 is not raw.size_hw_N2:  # which have been judged
+        _refuse_sizes(size_hw_N2, np.ones(len(size_hw_N2), np.bool_), verdicts)
 
 
 def _refuse_sizes(
     size_hw_N2: NDArray[np.int64], is_asked_N: NDArray[np.bool_], verdicts: Verdicts
 ) -> None:
     code_N = size_code(size_hw_N2)
+    if not code_N.any():
+        return
     expected = "[height, width] of at least 1 and height x width < 2**31"
     for code in SIZE_CODES:
         verdicts.refuse(
@@ -228,48 +237,61 @@ def _all_of_row(is_NK: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return ~_any_of_row(~is_NK)
 
 
+def _judge_boxes(raw: RawRows, size_hw_N2: NDArray[np.int64]) -> NDArray[np.uint8]:
+    verdict_N = np.empty(len(size_hw_N2), np.uint8)
+    compiled.judge_boxes(
+        frozen(raw.has_bbox_N, np.bool_),
+        frozen(raw.bbox_xywh_N4.T, np.float64, n_dims=2),
+        frozen(size_hw_N2, np.int64, n_dims=2),
+        verdict_N,
+    )
+    return verdict_N
+
+
 def _is_swapped(
     raw: RawRows,
     masks: ReadMasks,
     size_hw_N2: NDArray[np.int64],
-    is_good_N: NDArray[np.bool_],
+    is_asked_N: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Return whether a row's box says that its size is [width, height].
 
     It does where the box leaves the image as stated, fits it with height and
-    width exchanged, and the same runs read so have that box: to 2 px on every
-    side, and to a twentieth of the larger side of a small one.
+    width exchanged (the rows that are asked about), and the same runs read so
+    have that box: to 2 px on every side, and to a twentieth of the larger side
+    of a small one.
     """
-    is_finite_N = raw.has_bbox_N & _all_of_row(np.isfinite(raw.bbox_xywh_N4))
-    box_N4 = np.where(is_finite_N[:, None], raw.bbox_xywh_N4, 0.0)
-    far_N2 = box_N4[:, :2] + box_N4[:, 2:]
-    leaves_N = _any_of_row(far_N2 > size_hw_N2[:, ::-1] + 1.0)
-    leaves_N &= _all_of_row(far_N2 <= size_hw_N2 + 1.0)
-    is_asked_N = leaves_N & is_good_N & (raw.mask_kind_N != POLYGON_MASK)
+    asked_M = np.flatnonzero(is_asked_N & (raw.mask_kind_N != POLYGON_MASK))
     is_swapped_N = np.zeros(len(is_asked_N), np.bool_)
-    if is_asked_N.any():
-        asked_M = np.flatnonzero(is_asked_N)
+    if len(asked_M):
+        box_M4 = raw.bbox_xywh_N4[asked_M]
         tight_M4 = masks.boxes_if_swapped(asked_M, size_hw_N2).astype(np.float64)
         slack_M = np.minimum(2.0, 0.05 * tight_M4[:, 2:].max(axis=1))
-        tight_M4[:, 2:] += tight_M4[:, :2]
-        corners_M4 = np.hstack([box_N4[asked_M, :2], far_N2[asked_M]])
-        is_swapped_N[asked_M] = np.abs(tight_M4 - corners_M4).max(axis=1) <= slack_M
+        for corners_M4 in (box_M4, tight_M4):
+            corners_M4[:, 2:] += corners_M4[:, :2]
+        is_swapped_N[asked_M] = np.abs(tight_M4 - box_M4).max(axis=1) <= slack_M
     return is_swapped_N
 
 
+def _scores(raw: RawRows) -> NDArray[np.float64]:
+    """Return the scores; 0 where there is none."""
+    return (pc.fill_null(raw.score, 0.0) if raw.score.null_count else raw.score).to_numpy()
+
+
 def _count(raw: RawRows, masks: ReadMasks, is_good_N: NDArray[np.bool_]) -> dict[str, int]:
-    score_N = pc.fill_null(raw.score, 0.0).to_numpy()
-    with np.errstate(invalid="ignore"):  # infinite boxes are of rows that do not count
-        near, far = raw.bbox_xywh_N4[:, :2], raw.bbox_xywh_N4[:, :2] + raw.bbox_xywh_N4[:, 2:]
-    tight_near = masks.bbox_xywh_N4[:, :2]
-    tight_far = tight_near + masks.bbox_xywh_N4[:, 2:]
-    is_apart_N = _any_of_row((near >= tight_far) | (far <= tight_near))
+    score_N = _scores(raw)
     numbers = {
         "score_out_of_range": (score_N < 0) | (score_N > 1),
-        "bbox_apart_from_mask": raw.has_bbox_N & is_apart_N & (masks.area_N > 0),
         **masks.notes,
     }
-    counted = {name: int(np.sum(is_N[is_good_N])) for name, is_N in numbers.items()}
+    counted = {name: int(np.count_nonzero(is_N & is_good_N)) for name, is_N in numbers.items()}
+    counted["bbox_apart_from_mask"] = compiled.count_apart(
+        frozen(is_good_N, np.bool_),
+        frozen(raw.has_bbox_N, np.bool_),
+        frozen(raw.bbox_xywh_N4.T, np.float64, n_dims=2),
+        frozen(masks.bbox_xywh_N4.T, np.int32, n_dims=2),
+        frozen(masks.area_N, np.int64),
+    )
     return {name: count for name, count in counted.items() if count}
 
 
@@ -288,12 +310,12 @@ def _instances(
             return array
         return array.take(pa.array(good_M)) if isinstance(array, pa.Array) else array[good_M]
 
-    def column(values: NDArray[Any], dtype: pa.DataType) -> pa.Array:
-        return pa.array(np.ascontiguousarray(pick(values)), dtype)
+    def column(values: NDArray[Any], dtype: type[np.generic]) -> pa.Array:
+        return pa.array(np.ascontiguousarray(pick(values), dtype))
 
-    i32 = pa.int32()
-    no_bbox_M = ~pick(raw.has_bbox_N)
-    boxes = [column(masks.bbox_xywh_N4[:, k], i32) for k in range(4)]
+    has_bbox_M = pick(raw.has_bbox_N)
+    no_bbox_M = None if has_bbox_M.all() else ~has_bbox_M
+    boxes = [column(masks.bbox_xywh_N4[:, k], np.int32) for k in range(4)]
     input_boxes = [
         pa.array(np.ascontiguousarray(pick(raw.bbox_xywh_N4[:, k])), mask=no_bbox_M)
         for k in range(4)
@@ -304,16 +326,16 @@ def _instances(
         pick(raw.input_id),
         pick(raw.category_id),
         pick(raw.score),
-        column(raw.iscrowd_N, pa.bool_()),
-        column(size_hw_N2[:, 0], i32),
-        column(size_hw_N2[:, 1], i32),
+        column(raw.iscrowd_N, np.bool_),
+        column(size_hw_N2[:, 0], np.int32),
+        column(size_hw_N2[:, 1], np.int32),
         *boxes,
-        column(masks.area_N, pa.int64()),
+        column(masks.area_N, np.int64),
         *input_boxes,
         pick(raw.area),
         columns.from_strings(masks.strings(good_M)),
         pa.repeat(pa.scalar(uri, pa.large_string()), len(good_M)),
-        column(raw.source_row_N, pa.int64()),
+        column(raw.source_row_N, np.int64),
         *extras.columns,
     ]
     return pa.Table.from_arrays(arrays, schema=_schema(id_type, extras.schema))

@@ -29,6 +29,8 @@ class Verdicts:
         self, is_bad_N: NDArray[np.bool_], code: str, field: str, message: Callable[[int], str]
     ) -> None:
         """Give these rows a fault unless they have one; only for them a message is made."""
+        if not is_bad_N.any():
+            return
         for row in np.flatnonzero(is_bad_N & self.is_good_N).tolist():
             self.faults[row] = Fault(code, field, message(row))
         self.is_good_N &= ~is_bad_N
