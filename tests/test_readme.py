@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import ray
 
+import pipeline
 from jobs import demo
 from pipeline import flow
 from pipeline.config import CompactConfig
@@ -89,3 +93,32 @@ def test_flags_exist() -> None:
     named = set(re.findall(r"`(--[a-z_]+(?:\.[a-z_]+)?)", README))
     assert "--dedup.threshold" in named
     assert named - flags == set()
+
+
+class Detector:
+    """What README's pipeline calls a detector: two near copies of a square per image."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        n_images = len(batch["image_id"])
+        square = np.zeros((1, 2, 20, 30), bool)
+        square[0, 0, 3:13, 5:15] = square[0, 1, 3:13, 5:16] = True
+        return {
+            "image_id": batch["image_id"],
+            "masks": np.repeat(square, n_images, axis=0),
+            "scores": np.tile([0.9, 0.8], (n_images, 1)),
+        }
+
+
+def test_pipeline_of_your_own_runs_as_written_but_without_a_gpu(
+    ray_local: None, tmp_path: Path
+) -> None:
+    (block,) = blocks("py")
+    for written, here in ((", num_gpus=1", ""), ('"kept"', repr(str(tmp_path / "kept")))):
+        assert written in block
+        block = block.replace(written, here)
+    images = ray.data.from_items([{"image_id": n} for n in range(4)], override_num_blocks=1)
+    names = {"images": images, "Detector": Detector, "pipeline": pipeline}
+    exec(compile(block, "README.md", "exec"), names)
+    kept = pq.read_table(tmp_path / "kept", columns=["image_id", "n_merged", "encoding"])
+    expected = [{"image_id": n, "n_merged": 1, "encoding": "crack"} for n in range(4)]
+    assert sorted(kept.to_pylist(), key=lambda row: row["image_id"]) == expected
