@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -128,10 +129,7 @@ def _crack(n_images: int, device: str, repeat: int) -> dict[str, Any]:
 
 def _bitmaps(device: str, repeat: int) -> dict[str, Any]:
     """Read a hundred bitmaps of 1080p."""
-    y, x = np.mgrid[:1080, :1920]
-    random = np.random.default_rng(0)
-    places = random.uniform((0, 0, 40), (1080, 1920, 300), (100, 3))
-    bitmaps = np.array([(y - cy) ** 2 + (x - cx) ** 2 < r * r for cy, cx, r in places])
+    bitmaps = discs()
     resident = torch.from_numpy(bitmaps).to(device)
     return _pair(
         "bitmaps, 100 of 1080p, on the device already",
@@ -140,6 +138,14 @@ def _bitmaps(device: str, repeat: int) -> dict[str, Any]:
         device,
         repeat,
     )
+
+
+def discs() -> NDArray[np.bool_]:
+    """Return a hundred bitmaps of 1080p, a disc each, some of them cut by the border."""
+    y, x = np.mgrid[:1080, :1920]
+    random = np.random.default_rng(0)
+    places = random.uniform((0, 0, 40), (1080, 1920, 300), (100, 3))
+    return np.array([(y - cy) ** 2 + (x - cx) ** 2 < r * r for cy, cx, r in places])
 
 
 def _soft_masks(device: str, repeat: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import CompactConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import CompactionError, ConfigError
 from pipeline.masks import contour, dense, group, group_merge
 from pipeline.masks.batch import CocoStrings, MaskBatch
 from pipeline.masks.contour import CrackBatch
@@ -139,17 +139,35 @@ def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
         return NUMBA
     from pipeline.masks import torch_backend, torch_contour, torch_dense
 
-    group_masks = functools.partial(torch_backend.group_masks, device=choice.device)
-    vote = functools.partial(torch_backend.vote, device=choice.device)
+    group_masks = _on(choice.device, torch_backend.group_masks)
+    vote = _on(choice.device, torch_backend.vote)
     return Kernels(
         choice.name,
         choice.device,
         group_masks,
         functools.partial(_group_then_merge, group_masks, vote),
-        functools.partial(torch_dense.from_bitmaps, device=choice.device),
-        functools.partial(torch_dense.from_roi, device=choice.device),
-        functools.partial(torch_contour.encode_crack, device=choice.device),
+        _on(choice.device, torch_dense.from_bitmaps),
+        _on(choice.device, torch_dense.from_roi),
+        _on(choice.device, torch_contour.encode_crack),
     )
+
+
+def _on(device: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a kernel that works on a device, and says what to do where its memory is full."""
+    import torch
+
+    @functools.wraps(kernel)
+    def call(*arrays: Any, **options: Any) -> Any:
+        try:
+            return kernel(*arrays, **options, device=device)
+        except torch.OutOfMemoryError as error:
+            raise CompactionError(
+                f"--device {device}: expected its memory to hold a stretch of images, or the one "
+                f"image that is larger, got: {str(error).splitlines()[0]} Let fewer processes "
+                "share a GPU (--run.workers), or take --device cpu"
+            ) from error
+
+    return call
 
 
 def _group_then_merge(

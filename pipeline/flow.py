@@ -146,8 +146,6 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
         timer.done("publish")
     report.finish(output, document, plan, records, timer)
     page = report.render(output, run_id, images)
-    timer.done("page")
-    report.finish(output, document, plan, records, timer)
     return Outcome("published", run_id, document, versions, plan, page)
 
 

@@ -32,7 +32,16 @@ CUDA = (
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
 )
-DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
+STAND_IN = (
+    pytest.mark.stand_in,
+    pytest.mark.long,  # `test_torch_stand_in.py` has what `make test` runs on it
+    pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device"),
+)
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=STAND_IN, id="stand-in"),
+    pytest.param("cuda", marks=CUDA),
+]
 
 
 class Calls(TorchDispatchMode):
@@ -80,7 +89,12 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-BACKENDS = ["compiled", "torch on cpu", pytest.param("torch on cuda", marks=CUDA)]
+BACKENDS = [
+    "compiled",
+    "torch on cpu",
+    pytest.param("torch on cuda", marks=STAND_IN, id="torch on the stand-in"),
+    pytest.param("torch on cuda", marks=CUDA),
+]
 
 KERNEL_MODULES = (contour, dense, group, group_merge, merge, rle)
 

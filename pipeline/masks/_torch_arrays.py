@@ -28,10 +28,29 @@ def upload(array: NDArray[Any], device: torch.device) -> Tensor:
     The host does not wait for the copy, and the array may be read-only (buffers
     of Arrow are), which `torch.from_numpy` warns of.
     """
-    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
-    host = torch.empty(array.shape, dtype=dtype, pin_memory=device.type == "cuda")
+    host = torch.empty(array.shape, dtype=dtype_of(array), pin_memory=device.type == "cuda")
     host.numpy()[...] = array
     return host.to(device, non_blocking=True)
+
+
+def dtype_of(array: NDArray[Any]) -> torch.dtype:
+    """Torch's name of an array's dtype."""
+    return torch.from_numpy(np.empty(0, array.dtype)).dtype
+
+
+def to_host(tensor: Tensor) -> NDArray[Any]:
+    """Bring values to the host, which waits for them."""
+    return tensor.cpu().numpy()
+
+
+def counts_to_host(counts_R: Tensor) -> NDArray[np.uint32]:
+    """Bring run lengths to the host as uint32, a dtype that devices hardly know."""
+    return to_host(counts_R.int()).view(np.uint32)
+
+
+def counts_of_bits(bits_R: Tensor) -> Tensor:
+    """Run lengths int64 from the bits of uint32, which came over as int32."""
+    return bits_R.long() & (2**32 - 1)
 
 
 def pick(values_N: Tensor, index_M: Tensor) -> Tensor:
@@ -59,6 +78,22 @@ def sums_of(values_M: Tensor, offsets_N1: Tensor) -> Tensor:
     sums_M1 = values_M.new_zeros(len(values_M) + 1)
     torch.cumsum(values_M, 0, dtype=torch.int32, out=sums_M1[1:])
     return torch.diff(pick(sums_M1, offsets_N1)).long()
+
+
+def tally(row_M: Tensor, n_rows: int) -> Tensor:
+    """How often each row occurs, int64 (N,); `torch.bincount` would make the host wait."""
+    return row_M.new_zeros(n_rows).scatter_add_(0, row_M, torch.ones_like(row_M))
+
+
+def number(values_N: Tensor) -> Tensor:
+    """Numbers from 0 on that are in the order of the values, and equal where these are.
+
+    `torch.unique` does the same, but makes the host wait for how many there are.
+    """
+    sorted_N, order_N = torch.sort(values_N)
+    is_new_N = torch.zeros_like(values_N)
+    is_new_N[1:] = sorted_N[1:] != sorted_N[:-1]
+    return torch.empty_like(values_N).index_copy_(0, order_N, torch.cumsum(is_new_N, 0))
 
 
 def expand(lengths_N: Tensor, offsets_N1: Tensor, total: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.masks._contour_tables import FULL_WEIGHT, STEP_WEIGHT, phrases
-from pipeline.masks._torch_arrays import expand, pick, to_offsets, where_set
+from pipeline.masks._torch_arrays import expand, pick, tally, to_offsets, upload, where_set
 
 PAD = FULL_WEIGHT + 1
 """Straights behind each ring, which the last phrase may run into."""
@@ -210,8 +210,8 @@ def _steps(side_Y: Tensor, base_K1: Tensor) -> Tensor:
 def _look_up(step_Y: Tensor) -> tuple[Tensor, Tensor]:
     """Byte of the phrase that would begin at each symbol, and where the next one would."""
     tables = _trie()
-    next_S5 = torch.from_numpy(tables.next_S5).to(step_Y.device)
-    width_S5 = torch.from_numpy(tables.width_S5).to(step_Y.device)
+    next_S5 = upload(tables.next_S5, step_Y.device)
+    width_S5 = upload(tables.width_S5, step_Y.device)
     last = len(step_Y) - 1
     at_Y = torch.arange(len(step_Y), dtype=torch.int32, device=step_Y.device)
     at_Y = at_Y if last < 2**31 - PAD else at_Y.long()
@@ -258,7 +258,7 @@ def _write(byte_P: Tensor, ring_P: Tensor, rings: Rings, n_masks: int) -> tuple[
     """Put starts of rings and phrases one behind the other, without straights at the end."""
     n_rings = len(rings.mask_K)
     header_K2, width_K2 = _headers(rings)
-    n_phrases_K = torch.bincount(ring_P, minlength=n_rings)
+    n_phrases_K = tally(ring_P, n_rings)
     begin_K1 = to_offsets(width_K2.sum(1) + n_phrases_K)
     n_bytes = int(begin_K1[-1])
     bytes_B = byte_P.new_zeros(n_bytes)
@@ -278,8 +278,8 @@ def _write(byte_P: Tensor, ring_P: Tensor, rings: Rings, n_masks: int) -> tuple[
     end_N = torch.zeros(n_masks, dtype=torch.int64, device=byte_P.device)
     end_N.scatter_reduce_(0, pick(mask_B, kept_B), kept_B + 1, "amax")
     is_kept_B = torch.arange(n_bytes, device=byte_P.device) < pick(end_N, mask_B)
-    mask_offsets_N1 = to_offsets(torch.bincount(mask_B, is_kept_B, minlength=n_masks).long())
-    return pick(bytes_B, where_set(is_kept_B)), mask_offsets_N1
+    n_kept_N = torch.zeros_like(end_N).scatter_add_(0, mask_B, is_kept_B.long())
+    return pick(bytes_B, where_set(is_kept_B)), to_offsets(n_kept_N)
 
 
 def _headers(rings: Rings) -> tuple[Tensor, Tensor]:

@@ -113,4 +113,6 @@ def _cells(
     place_P = (at_P.float() + 0.5 - start_P) / wide_P * 2 - 1
     cell_P = ((place_P + 1) * n_cells - 1) / 2
     floor_P = torch.floor(cell_P)
-    return floor_P.long(), cell_P - floor_P
+    # What lies beyond the border counts as on it; an integer would hold not all of it, and
+    # devices disagree on what comes then. NaN stays: no pixel of such a cell reaches anything.
+    return torch.clamp(floor_P, -2, n_cells).long(), cell_P - floor_P

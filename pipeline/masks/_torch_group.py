@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.masks._torch_arrays import expand, pick, to_offsets, where_set
+from pipeline.masks._torch_arrays import expand, pick, tally, to_offsets, where_set
 
 LAZY_ROUNDS = 2
 """Rounds in which only the pairs of rows that lead for certain are compared."""
@@ -100,7 +100,7 @@ def search_parents(i_P: Tensor, j_P: Tensor, leader_N: Tensor) -> Tensor:
     from_E, to_E = torch.cat([i_P, j_P]), torch.cat([j_P, i_P])
     key_E = torch.sort(from_E * n_rows + to_E)[0]
     neighbour_E = key_E % n_rows
-    degree_N = torch.bincount(key_E // n_rows, minlength=n_rows)
+    degree_N = tally(key_E // n_rows, n_rows)
     first_N = to_offsets(degree_N)[:-1]
     own_N = torch.arange(n_rows, device=i_P.device)
     parent_N = own_N.clone()

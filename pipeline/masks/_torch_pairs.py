@@ -19,6 +19,7 @@ from pipeline.masks._torch_arrays import (
     ROW_BITS,
     cut_lengths,
     expand,
+    number,
     pick,
     to_offsets,
     where_set,
@@ -76,8 +77,7 @@ def list_pairs(
 
 def _classes(image_A: Tensor, category_A: Tensor) -> Tensor:
     """Dense numbers that are equal where image and category are."""
-    category_A = torch.unique(category_A, return_inverse=True)[1]
-    return torch.unique(image_A * (len(category_A) + 1) + category_A, return_inverse=True)[1]
+    return number(image_A * (len(category_A) + 1) + number(category_A))
 
 
 def _sweep_columns(boxes: Boxes, row_A: Tensor, class_A: Tensor) -> _Sweep:

@@ -27,9 +27,9 @@ from pipeline.errors import ConfigError, MaskError
 from pipeline.masks import _checks, merge, rle
 from pipeline.masks import _torch_merge as merging
 from pipeline.masks import _torch_rle as reading
-from pipeline.masks._torch_arrays import cut, upload
+from pipeline.masks._torch_arrays import counts_of_bits, counts_to_host, cut, to_host, upload
 from pipeline.masks._torch_pairs import Rules
-from pipeline.masks._torch_streams import copy_stream, send_ahead
+from pipeline.masks._torch_streams import Arrays, send_ahead
 from pipeline.masks._torch_stretch import Stretch, group_stretch
 from pipeline.masks.batch import CocoStrings, MaskBatch
 from pipeline.masks.group import Grouping
@@ -113,12 +113,17 @@ def group_masks(
     on = torch.device(device)
     n_pairs = np.zeros(2, np.int64)
     bounds = cut(rows.strings.offsets_N1[images_G1], _at_once(CHARS_AT_ONCE, on))
-    stretches = send_ahead(bounds, lambda ab: _upload(rows, *ab, on), copy_stream(on))
-    for (a, b), (stretch, source) in zip(bounds, stretches, strict=True):
+    sent = send_ahead(bounds, lambda bound: _gather(rows, *bound), on)
+    for (a, b), arrays in zip(bounds, sent, strict=True):
         part = slice(int(images_G1[a]), int(images_G1[b]))
+        n_columns = len(Stretch._fields)
+        source = arrays[n_columns] if len(arrays) > n_columns else None
         rules = Rules(float(threshold), overlap == "ios", source)
         refused, found_5N, n_found = group_stretch(
-            stretch, rules, _at_once(ITEMS_AT_ONCE, on), is_component=group == "component"
+            Stretch(*arrays[:n_columns]),
+            rules,
+            _at_once(ITEMS_AT_ONCE, on),
+            is_component=group == "component",
         )
         wrong = [row for row in (refused + part.start if refused >= 0 else -1, mixed) if row >= 0]
         if wrong and min(wrong) < part.stop:
@@ -126,7 +131,7 @@ def group_masks(
                 f"row {min(wrong)}: expected a canonical COCO string of an image of one size, "
                 f"got another; read rows through `pipeline.masks.rle` first"
             )
-        out_5N[:, part] = found_5N.cpu().numpy()
+        out_5N[:, part] = to_host(found_5N)
         out_5N[:2, part] += part.start
         n_pairs += n_found
     leader_N, linked_N, intersection_N, area_N, is_duplicate_N = out_5N
@@ -201,20 +206,23 @@ def vote(
     on = torch.device(device)
     sizes_G2 = sizes_N2[member_M[offsets_G1[:-1]]]
     runs_M1 = np.concatenate([[0], np.cumsum(np.diff(offsets_N1)[member_M])])
-    counts = upload(counts_R.astype(np.int64), on)
+    counts = counts_of_bits(upload(counts_R.view(np.int32), on))
     starts = upload(offsets_N1, on)
-    parts: list[MaskBatch] = []
-    for a, b in cut(runs_M1[offsets_G1], _at_once(ITEMS_AT_ONCE, on)):
-        size_hw_G2 = sizes_G2[a:b]
-        runs = merging.vote(
-            counts,
-            starts,
-            upload(size_hw_G2[:, 0].astype(np.int64) * size_hw_G2[:, 1], on),
-            upload(offsets_G1[a : b + 1] - offsets_G1[a], on),
-            upload(member_M[offsets_G1[a] : offsets_G1[b]], on),
-            upload(votes_G[a:b], on),
+    bounds = cut(runs_M1[offsets_G1], _at_once(ITEMS_AT_ONCE, on))
+
+    def gather(bound: tuple[int, int]) -> Arrays:
+        a, b = bound
+        return (
+            sizes_G2[a:b, 0].astype(np.int64) * sizes_G2[a:b, 1],
+            offsets_G1[a : b + 1] - offsets_G1[a],
+            member_M[offsets_G1[a] : offsets_G1[b]],
+            votes_G[a:b],
         )
-        parts.append(_to_batch(size_hw_G2, *runs))
+
+    parts = [
+        _to_batch(sizes_G2[a:b], *merging.vote(counts, starts, *arrays))
+        for (a, b), arrays in zip(bounds, send_ahead(bounds, gather, on), strict=True)
+    ]
     return parts[0] if len(parts) == 1 else rle.concat(parts)
 
 
@@ -241,13 +249,16 @@ def to_coco(batch: MaskBatch, *, device: str = "cpu") -> CocoStrings:
     _, counts_R, offsets_N1 = _checks.frozen_batch(batch)
     on = torch.device(device)
     parts: list[CocoStrings] = []
-    for a, b in cut(offsets_N1, _at_once(CHARS_AT_ONCE, on)):
+
+    def gather(bound: tuple[int, int]) -> Arrays:
+        a, b = bound
         runs = slice(int(offsets_N1[a]), int(offsets_N1[b]))
-        bytes_B, offsets_M1 = reading.write_strings(
-            upload(counts_R[runs].astype(np.int64), on),
-            upload(offsets_N1[a : b + 1] - runs.start, on),
-        )
-        parts.append(CocoStrings(bytes_B.cpu().numpy(), offsets_M1.cpu().numpy()))
+        return counts_R[runs].view(np.int32), offsets_N1[a : b + 1] - runs.start
+
+    bounds = cut(offsets_N1, _at_once(CHARS_AT_ONCE, on))
+    for counts, starts in send_ahead(bounds, gather, on):
+        bytes_B, offsets_M1 = reading.write_strings(counts_of_bits(counts), starts)
+        parts.append(CocoStrings(to_host(bytes_B), to_host(offsets_M1)))
     return parts[0] if len(parts) == 1 else rle.concat_strings(parts)
 
 
@@ -280,18 +291,23 @@ def from_coco(strings: CocoStrings, size_hw_N2: ArrayLike, *, device: str = "cpu
     sizes_N2 = sizes_N2.astype(np.int32)
     on = torch.device(device)
     parts: list[MaskBatch] = []
-    for a, b in cut(strings.offsets_N1, _at_once(CHARS_AT_ONCE, on)):
-        n_pixels_M = upload(sizes_N2[a:b, 0].astype(np.int64) * sizes_N2[a:b, 1], on)
+
+    def gather(bound: tuple[int, int]) -> Arrays:
+        a, b = bound
         first, end = int(strings.offsets_N1[a]), int(strings.offsets_N1[b])
-        runs, refused = reading.read_strings(
-            upload(strings.bytes_B[first:end], on),
-            upload(strings.offsets_N1[a : b + 1] - first, on),
-            n_pixels_M,
-            is_strict=False,
+        return (
+            strings.bytes_B[first:end],
+            strings.offsets_N1[a : b + 1] - first,
+            sizes_N2[a:b, 0].astype(np.int64) * sizes_N2[a:b, 1],
         )
+
+    bounds = cut(strings.offsets_N1, _at_once(CHARS_AT_ONCE, on))
+    sent = send_ahead(bounds, gather, on)
+    for (a, b), (chars, starts, n_pixels) in zip(bounds, sent, strict=True):
+        runs, refused = reading.read_strings(chars, starts, n_pixels, is_strict=False)
         if refused >= 0:
             return rle.from_coco(strings, sizes_N2)  # which names the row and its fault
-        parts.append(_to_batch(sizes_N2[a:b], *reading.merge_zero_runs(runs, n_pixels_M)))
+        parts.append(_to_batch(sizes_N2[a:b], *reading.merge_zero_runs(runs, n_pixels)))
     return parts[0] if len(parts) == 1 else rle.concat(parts)
 
 
@@ -304,8 +320,7 @@ def _to_batch(
     size_hw_N2: NDArray[np.int32], counts_R: torch.Tensor, offsets_N1: torch.Tensor
 ) -> MaskBatch:
     """Bring runs back to the host."""
-    counts_R = counts_R.to(torch.uint32)
-    return MaskBatch(size_hw_N2, counts_R.cpu().numpy(), offsets_N1.cpu().numpy())
+    return MaskBatch(size_hw_N2, counts_to_host(counts_R), to_host(offsets_N1))
 
 
 def _checked(
@@ -345,15 +360,13 @@ def _first_of_another_size(rows: _Rows) -> int:
     return int(np.argmax(differs_N)) if differs_N.any() else -1
 
 
-def _upload(
-    rows: _Rows, a: int, b: int, device: torch.device
-) -> tuple[Stretch, torch.Tensor | None]:
-    """Bring the images a to b to the device, and the sources of their rows."""
+def _gather(rows: _Rows, a: int, b: int) -> Arrays:
+    """Arrays of `Stretch` for the images a to b, and the sources of their rows where there are."""
     images_G1 = rows.image_offsets_G1[a : b + 1]
     part = slice(int(images_G1[0]), int(images_G1[-1]))
     offsets_N1 = rows.strings.offsets_N1[part.start : part.stop + 1]
     sizes_N2 = rows.size_hw_N2[part].astype(np.int64)
-    arrays = (
+    stretch = (
         rows.strings.bytes_B[offsets_N1[0] : offsets_N1[-1]],
         offsets_N1 - offsets_N1[0],
         sizes_N2[:, 0],
@@ -362,6 +375,4 @@ def _upload(
         rows.category_N[part],
         rows.is_crowd_N[part],
     )
-    stretch = Stretch(*(upload(array, device) for array in arrays))
-    source_N = rows.source_N
-    return stretch, None if source_N is None else upload(source_N[part], device)
+    return stretch if rows.source_N is None else (*stretch, rows.source_N[part])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.masks import _torch_contour, contour
 from pipeline.masks._checks import frozen_batch
-from pipeline.masks._torch_arrays import cut, upload
+from pipeline.masks._torch_arrays import counts_of_bits, cut, to_host
+from pipeline.masks._torch_streams import Arrays, send_ahead
 from pipeline.masks.batch import MaskBatch
 from pipeline.masks.contour import CrackBatch
 from pipeline.masks.measure import boundary_length
@@ -57,14 +58,20 @@ def encode_crack(batch: MaskBatch, *, device: str = "cpu") -> CrackBatch:
         return contour.encode_crack(batch)
     on = torch.device(device)
     parts: list[tuple[NDArray[np.uint8], NDArray[np.int64]]] = []
-    for a, b in cut(np.concatenate([[0], np.cumsum(length_N)]), CRACKS_AT_ONCE):
+    bounds = cut(np.concatenate([[0], np.cumsum(length_N)]), CRACKS_AT_ONCE)
+
+    def gather(bound: tuple[int, int]) -> Arrays:
+        a, b = bound
         runs = slice(int(offsets_N1[a]), int(offsets_N1[b]))
-        bytes_B, ends_N1 = _torch_contour.encode(
-            upload(counts_R[runs].astype(np.int64), on),
-            upload(offsets_N1[a : b + 1] - runs.start, on),
-            upload(sizes_N2[a:b, 0].astype(np.int64), on),
+        return (
+            counts_R[runs].view(np.int32),
+            offsets_N1[a : b + 1] - runs.start,
+            sizes_N2[a:b, 0].astype(np.int64),
         )
-        parts.append((bytes_B.cpu().numpy(), ends_N1.cpu().numpy()))
+
+    for counts, starts, heights in send_ahead(bounds, gather, on):
+        bytes_B, ends_N1 = _torch_contour.encode(counts_of_bits(counts), starts, heights)
+        parts.append((to_host(bytes_B), to_host(ends_N1)))
     n_bytes = np.cumsum([0, *(len(bytes_B) for bytes_B, _ in parts)])
     ends = [ends_N1[1:] + base for (_, ends_N1), base in zip(parts, n_bytes, strict=False)]
     return CrackBatch(

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pipeline.errors import MaskError
 from pipeline.masks import _torch_dense, dense, rle
-from pipeline.masks._torch_arrays import cut, upload
+from pipeline.masks._torch_arrays import counts_to_host, cut, to_host
+from pipeline.masks._torch_streams import PINNED_BYTES, Arrays, send_ahead
 from pipeline.masks.batch import MaskBatch
 
 __all__ = ["from_bitmaps", "from_packed", "from_roi"]
@@ -30,6 +31,9 @@ BYTES_PER_PIXEL = 4
 
 BYTES_PER_SAMPLE = 160
 """Twenty int64 or pairs of float32 per pixel of a box."""
+
+SENT_AT_ONCE = PINNED_BYTES
+"""Bytes of pixels that are sent at once, so that work on some overlaps with the way of others."""
 
 PIXELS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_PIXEL
 SAMPLES_AT_ONCE = SCRATCH_BYTES // BYTES_PER_SAMPLE
@@ -136,14 +140,16 @@ def from_roi(
     pixels_N = np.prod(area_N4[:, 2:] - area_N4[:, :2], axis=1)
     on = torch.device(device)
     parts: list[MaskBatch] = []
-    for a, b in cut(np.concatenate([[0], np.cumsum(pixels_N)]), SAMPLES_AT_ONCE):
-        runs = _torch_dense.paste(
-            upload(values_NHW[a:b], on),
-            upload(boxes_N4[a:b], on),
-            upload(sizes_N2[a:b].astype(np.int64), on),
-            upload(area_N4[a:b], on),
-            float(np.float32(threshold)),
-        )
+    bounds = cut(np.concatenate([[0], np.cumsum(pixels_N)]), SAMPLES_AT_ONCE)
+
+    def gather(bound: tuple[int, int]) -> Arrays:
+        part = slice(*bound)
+        return values_NHW[part], boxes_N4[part], sizes_N2[part].astype(np.int64), area_N4[part]
+
+    least = float(np.float32(threshold))
+    sent = send_ahead(bounds, gather, on)
+    for (a, b), (values, boxes, sizes, areas) in zip(bounds, sent, strict=True):
+        runs = _torch_dense.paste(values, boxes, sizes, areas, least)
         parts.append(_to_batch(sizes_N2[a:b], *runs))
     return rle.concat(parts)
 
@@ -152,11 +158,17 @@ def _read(bitmaps: Any, width: int, device: torch.device, *, is_packed: bool) ->
     """Read masks of one size, a stretch at a time."""
     n_masks, height = int(bitmaps.shape[0]), int(bitmaps.shape[1])
     dense.check_image(height, width)
-    at_once = max(1, PIXELS_AT_ONCE // (height * width))
+    at_once = PIXELS_AT_ONCE // (height * width)
+    if not isinstance(bitmaps, Tensor):
+        at_once = min(at_once, SENT_AT_ONCE // (height * int(bitmaps.shape[2])))
+    bounds = cut(np.arange(n_masks + 1), max(1, at_once))
+    if isinstance(bitmaps, Tensor):
+        stretches = (bitmaps[a:b].to(device) for a, b in bounds)
+    else:
+        sent = send_ahead(bounds, lambda bound: (bitmaps[slice(*bound)],), device)
+        stretches = (arrays[0] for arrays in sent)
     parts: list[MaskBatch] = []
-    for first in range(0, n_masks, at_once):
-        stretch = bitmaps[first : first + at_once]
-        stretch = stretch.to(device) if isinstance(stretch, Tensor) else upload(stretch, device)
+    for stretch in stretches:
         pixels_NHW = _torch_dense.unpack(stretch, width) if is_packed else stretch.bool()
         size_hw_N2 = np.full((len(stretch), 2), (height, width), np.int32)
         parts.append(_to_batch(size_hw_N2, *_torch_dense.read_bitmaps(pixels_NHW)))
@@ -165,5 +177,4 @@ def _read(bitmaps: Any, width: int, device: torch.device, *, is_packed: bool) ->
 
 def _to_batch(size_hw_N2: NDArray[np.int32], counts_R: Tensor, offsets_N1: Tensor) -> MaskBatch:
     """Bring runs back to the host."""
-    counts_R = counts_R.to(torch.uint32)
-    return MaskBatch(size_hw_N2.copy(), counts_R.cpu().numpy(), offsets_N1.cpu().numpy())
+    return MaskBatch(size_hw_N2.copy(), counts_to_host(counts_R), to_host(offsets_N1))

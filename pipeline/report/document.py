@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
-from pipeline.estimate import choices, encoded_bytes, near_range
+from pipeline.estimate import choices, near_range
 from pipeline.evaluate import Truth
 from pipeline.measures import CATEGORIES, bounded
 from pipeline.plan import Plan
@@ -30,9 +30,6 @@ PARQUET_FORMATS = ("parquet", "parquet_images", "compacted")
 
 PROTECTION = ("inventory", "begin", "verify", "publish")
 """Stages of the driver that do nothing but keep the promises."""
-
-REPORTING = ("report", "page")
-"""Stages of the driver that make the report."""
 
 PACKAGES = ("maskpress", "ray", "pyarrow", "numpy", "numba", "deltalake")
 
@@ -126,7 +123,7 @@ def build(
         "backend_reason": backend_reason,
         "histograms": _sum_histograms(records),
         "near_miss_range": list(near_range(config.dedup.threshold)),
-        "estimate": _estimate(plan, records, numbers, rows["read"], config),
+        "estimate": _estimate(plan, numbers, rows["read"], config),
         "plan": {
             "files": len(plan.inventory),
             "units": plan.n_units,
@@ -210,14 +207,9 @@ def _bytes(plan: Plan, records: Sequence[UnitRecord], numbers: dict[str, float])
 
 
 def _estimate(
-    plan: Plan,
-    records: Sequence[UnitRecord],
-    numbers: dict[str, float],
-    n_rows: int,
-    config: CompactConfig,
+    plan: Plan, numbers: dict[str, float], n_rows: int, config: CompactConfig
 ) -> dict[str, Any]:
     """Return what neighbouring choices and other encodings would give, by the sampled images."""
-    masks = [mask for record in records for mask in record.masks]
     sampled, merged = int(numbers.get("sample_rows", 0)), int(numbers.get("sample_merged", 0))
     tried: dict[str, Any] = {}
     for name, (flag, _) in choices(config.dedup).items():
@@ -232,8 +224,8 @@ def _estimate(
         "sample_kept": int(numbers.get("sample_kept", 0)),
         "merged": merged,
         "choices": tried,
-        "encoded_masks": len(masks),
-        "encoded_bytes": encoded_bytes(masks, config.encode),
+        "encoded_masks": int(numbers.get("encoded_masks", 0)),
+        "encoded_bytes": _counts(numbers, "encoded_bytes."),
     }
 
 
@@ -256,7 +248,7 @@ def times(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
         },
         "core_hours": round(sum(worker_s.values()) / 3600, 6),
         "gpu_hours": round(gpu_s / 3600, 6),
-        "report_share": _share_of_work(worker_s, timer, "measure", REPORTING),
+        "report_share": _share_of_work(worker_s, timer, "measure", ("report",)),
         "protection_share": _share_of_work(worker_s, timer, "protect", PROTECTION),
     }
 

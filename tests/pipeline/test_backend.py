@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Literal
+import pickle
+from typing import Any, Literal, cast
 
 import pytest
 import ray
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import backend, cluster
 from pipeline.config import CompactConfig, DedupConfig, RunConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import CompactionError, ConfigError
+from pipeline.masks import torch_backend, torch_contour, torch_dense
 from pipeline.records import UnitRecord
 from pipeline.unit import compact_unit
 from schemas.rejects import rejects_schema
@@ -105,6 +108,33 @@ def test_tables_are_the_same(
     assert ours.rejects.equals(theirs.rejects)
     assert [result.record.numbers.get("backend.torch.cpu") for result in results] == [None, 1]
     assert [result.record.numbers.get("backend.numba.cpu") for result in results] == [1, None]
+
+
+def test_a_full_device_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+
+    for module, name in (
+        (torch_backend, "group_masks"),
+        (torch_backend, "vote"),
+        (torch_dense, "from_bitmaps"),
+        (torch_dense, "from_roi"),
+        (torch_contour, "encode_crack"),
+    ):
+        monkeypatch.setattr(module, name, full)
+    kernels = backend.choose(config("torch", "cuda"), has_gpu=True)
+    rows = [None] * 6
+    for call in (
+        lambda: kernels.group_masks(*rows, threshold=0.5),
+        lambda: kernels.group_and_merge(*rows, threshold=0.5, vote_fraction=0.5),
+        lambda: kernels.from_bitmaps(None),
+        lambda: kernels.from_roi(None, None, None),
+        lambda: kernels.encode_crack(cast(Any, None)),
+    ):
+        with pytest.raises(CompactionError, match=r"allocate 2.00 GiB. Let fewer") as caught:
+            call()
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert again.message == caught.value.message
 
 
 # --- Actors and GPUs -----------------------------------------------------------------------------

@@ -90,6 +90,13 @@ def test_calls_are_answered_by_one_process(child: Child) -> None:
     assert child.call(LIMIT_S, size_of, data) == data[::-1]
 
 
+def test_the_process_sees_the_devices_that_its_worker_was_given(
+    child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert child.call(LIMIT_S, os.getenv, "CUDA_VISIBLE_DEVICES") == "3"
+
+
 def test_errors_come_back_and_the_process_goes_on(child: Child) -> None:
     pid = child.call(LIMIT_S, pid_of_the_process)
     with pytest.raises(InputError, match=r"in\.json: is no JSON"):

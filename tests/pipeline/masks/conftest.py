@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import devices, grouping
+from tests import devices, grouping, stand_in
 
 
 @pytest.fixture(scope="module", params=devices.BACKENDS)
@@ -25,3 +25,13 @@ def kernels_of_the_backend(request: pytest.FixtureRequest) -> Iterator[None]:
                 for module in (request.module, grouping):
                     devices.put_in_place(patch, module, backend.split()[-1])
         yield
+
+
+@pytest.fixture(autouse=True)
+def stand_in_device(request: pytest.FixtureRequest) -> Iterator[stand_in.StandIn | None]:
+    """Let there be a CUDA device where a test is to run on the stand-in."""
+    if request.node.get_closest_marker("stand_in") is None:
+        yield None
+        return
+    with stand_in.in_place() as device:
+        yield device
