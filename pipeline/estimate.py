@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -12,14 +15,14 @@ from numpy.typing import NDArray
 from pipeline import dedup
 from pipeline.arrow import pc
 from pipeline.columns import size_hw, to_strings
-from pipeline.config import CompactConfig, DedupConfig, EncodeConfig
+from pipeline.config import CompactConfig, DedupConfig, EncodeConfig, Encoding
 from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix
 from pipeline.encode import Encoded
 from pipeline.masks import overlap, rle
 from pipeline.measures import stored_lengths
 from pipeline.order import OrderedRows, take_rows
+from pipeline.records import MaskSample
 from pipeline.stored import store_masks
-from schemas.compacted import MASK_COLUMNS
 
 STEP = 0.1
 """How far the neighbouring thresholds are from the present one, and near misses at most."""
@@ -30,6 +33,9 @@ NEAR_BINS = 10
 
 ENCODED_ROWS = 128
 """About so many rows of the input, or rather the kept ones of them, are tried in all encodings."""
+
+STRING_BYTES = 1 << 18
+"""Longest COCO string of a mask that is tried: a unit's record has to hold it."""
 
 
 class NearMisses(NamedTuple):
@@ -50,11 +56,12 @@ class NearMisses(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What was found on the sampled images of a unit."""
+    """What was found on the sampled images of a unit, and the masks to try in all encodings."""
 
     numbers: dict[str, float]
     histograms: dict[str, list[int]]
     near: NearMisses
+    masks: list[MaskSample]
 
 
 def choices(config: DedupConfig) -> dict[str, tuple[str, DedupConfig]]:
@@ -138,9 +145,8 @@ def try_choices(
     Tried
         Numbers: ``sample_images``, ``sample_rows`` (that may be merged), ``sample_merged`` by
         the present settings, ``sample_merged.<choice>`` by the others (see `choices`),
-        ``sample_kept`` rows; ``encoded_masks`` of them and their bytes,
-        ``encoded_bytes.<encoding>``. Histogram ``near_miss``: pairs of kept rows by their
-        overlap, just below the threshold.
+        ``sample_kept`` rows. Histogram ``near_miss``: pairs of kept rows by their overlap,
+        just below the threshold.
     """
     is_in_G = chosen.is_in_G
     index_M = np.flatnonzero(np.repeat(is_in_G, np.diff(result.rows.image_offsets_G1)))
@@ -157,11 +163,11 @@ def try_choices(
     for name, (_, changed) in choices(config.dedup).items():
         leader_M = group_rows(sample, is_out_M, changed).leader_N
         numbers[f"sample_merged.{name}"] = int((leader_M != own_M).sum())
-    numbers |= encoded_bytes(encoded, chosen.encoded_M, config.encode)
     near = near_misses(sample, result.is_kept_N[index_M] & ~is_crowd_M, config.dedup)
     near = near._replace(i_P=index_M[near.i_P], j_P=index_M[near.j_P])
     counts = np.histogram(near.overlap_P, NEAR_BINS, near_range(config.dedup.threshold))[0]
-    return Tried(numbers, {"near_miss": counts.tolist()}, near)
+    masks = sample_masks(encoded, chosen.encoded_M)
+    return Tried(numbers, {"near_miss": counts.tolist()}, near, masks)
 
 
 def near_range(threshold: float) -> tuple[float, float]:
@@ -226,27 +232,37 @@ def _compared_columns(config: DedupConfig) -> list[str]:
     return names
 
 
-def encoded_bytes(
-    encoded: Encoded, place_M: NDArray[np.int64], config: EncodeConfig
-) -> dict[str, float]:
-    """Return what the masks of some kept rows take in each encoding.
-
-    A mask that an encoding cannot hold, or not with the present floor of fidelity, counts
-    as what it would be stored as instead.
-    """
+def sample_masks(encoded: Encoded, place_M: NDArray[np.int64]) -> list[MaskSample]:
+    """Return some of the kept masks, those with a string of more than `STRING_BYTES` left out."""
     index = pa.array(place_M)
     rows = encoded.table.select(["height", "width"]).take(index)
-    counts = encoded.counts.take(index)
-    numbers: dict[str, float] = {"encoded_masks": len(place_M)}
-    numbers["encoded_bytes.rle"] = int(pc.sum(pc.binary_length(counts)).as_py() or 0)
-    for name in ("crack", "polygon"):
-        if name == config.encoding:
-            columns = encoded.table.select(MASK_COLUMNS).take(index)
-        else:
-            changed = dataclasses.replace(config, encoding=name)
-            columns = pa.table(store_masks(counts, rows, changed).columns)
-        numbers[f"encoded_bytes.{name}"] = int(pc.sum(stored_lengths(columns)).as_py() or 0)
-    return numbers
+    strings = encoded.counts.take(index).to_pylist()
+    return [
+        MaskSample(counts=string.decode("ascii"), **row)
+        for row, string in zip(rows.to_pylist(), strings, strict=True)
+        if len(string) <= STRING_BYTES
+    ]
+
+
+def encoded_bytes(masks: Sequence[MaskSample], config: EncodeConfig) -> dict[str, int]:
+    """Return what some masks take in each encoding, by its name.
+
+    The driver asks, once, of the masks of all units: workers need not load, or compile, what
+    they do not write. A mask that an encoding cannot hold, or not with the present floor of
+    fidelity, counts as what it would be stored as instead.
+    """
+    names = sorted(typing.get_args(Encoding))
+    if not masks:
+        return dict.fromkeys(names, 0)
+    counts = pa.array([mask.counts.encode() for mask in masks], pa.large_binary())
+    schema = pa.schema([("height", pa.int32()), ("width", pa.int32())])
+    rows = pa.Table.from_pylist(msgspec.to_builtins(masks), schema)
+    found: dict[str, int] = {}
+    for name in names:
+        changed = dataclasses.replace(config, encoding=name)
+        columns = pa.table(store_masks(counts, rows, changed).columns)
+        found[name] = int(pc.sum(stored_lengths(columns)).as_py() or 0)
+    return found
 
 
 def take_images(all_rows: OrderedRows, is_in_G: NDArray[np.bool_]) -> OrderedRows:

@@ -138,15 +138,33 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
         document = report.build(plan, records, config, timer, metrics, truth, reason)
         report.write(output, document, records, report.file_namer(images, plan, truth))
         if report.failed_gates(document):
-            report.render(output, run_id, images)
+            make_page(output, document, plan, records, config, timer, images)
             report.require_gates(document)
         limits.check()
         limits.hold()
         versions = publish.publish(target, run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
-    report.finish(output, document, plan, records, timer)
-    page = report.render(output, run_id, images)
+    page = make_page(output, document, plan, records, config, timer, images)
     return Outcome("published", run_id, document, versions, plan, page)
+
+
+def make_page(
+    output: str,
+    document: dict[str, Any],
+    plan: Plan,
+    records: Sequence[UnitRecord],
+    config: CompactConfig,
+    timer: report.Timer,
+    images: report.ImageFolder | None = None,
+) -> str:
+    """End the report with what need not hold up a commit; return where its page is, or why not."""
+    report.try_encodings(document, records, config)
+    timer.done("report")
+    report.finish(output, document, plan, records, timer)
+    page = report.render(output, plan.run_id, images)
+    timer.done("page")
+    report.finish(output, document, plan, records, timer)
+    return page
 
 
 def is_live(target: publish.Target, run_id: str) -> bool:

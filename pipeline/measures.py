@@ -77,7 +77,8 @@ def measure(
         "boundary": unit_histogram(pa.chunked_array([boundary_S])),
         "group_size": np.bincount(bin_M, minlength=GROUP_BINS).tolist(),
     }
-    record.categories = bounded(by_category(result, compacted, lineage, drifts), CATEGORIES)
+    found = by_category(result, length_N, compacted, lineage, drifts)
+    record.categories = bounded(found, CATEGORIES)
 
 
 def unit_histogram(values: pa.ChunkedArray) -> list[int]:
@@ -99,20 +100,24 @@ def stored_lengths(compacted: pa.Table) -> pa.ChunkedArray:
 
 
 def by_category(
-    result: Deduplicated, compacted: pa.Table, lineage: pa.Table, drifts: Drifts
+    result: Deduplicated,
+    length_N: NDArray[np.int64],
+    compacted: pa.Table,
+    lineage: pa.Table,
+    drifts: Drifts,
 ) -> dict[str, CategoryCounts]:
     """Return what became of the rows of every category; rows without one are ``"null"``.
 
     Sums are taken over K dense codes of the categories, row after row: a pass over an
     array each, where grouping tables costs several times as much.
     """
-    table = result.rows.table
-    encoded = pc.dictionary_encode(one_chunk(table["category_id"]), null_encoding="encode")
+    category = one_chunk(result.rows.table["category_id"])
+    encoded = pc.dictionary_encode(category, null_encoding="encode")
     names = ["null" if value is None else str(value) for value in encoded.dictionary.to_pylist()]
     found = [CategoryCounts() for _ in names]
     code_N = encoded.indices.to_numpy().astype(np.int64)
     is_kept_N = result.is_kept_N
-    _set(found, "input_bytes", code_N, _lengths(table["counts"]).to_numpy())
+    _set(found, "input_bytes", code_N, length_N)
     _add_gone(found, code_N[np.flatnonzero(~is_kept_N)], lineage)
     code_M = code_N[np.flatnonzero(is_kept_N)]
     _add_stored(found, code_M, compacted)

@@ -96,11 +96,12 @@ def run(
         reason = cluster.choose_backend(config).reason
         document = report.build(plan, records, config, timer, backend_reason=reason)
         report.write(output, document, records)
-        report.require_gates(document)
+        if report.failed_gates(document):
+            flow.make_page(output, document, plan, records, config, timer)
+            report.require_gates(document)
         versions = publish.publish(target, plan.run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
-    report.finish(output, document, plan, records, timer)
-    page = report.render(output, plan.run_id)
+    page = flow.make_page(output, document, plan, records, config, timer)
     return flow.Outcome("published", plan.run_id, document, versions, plan, page)
 
 

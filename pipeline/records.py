@@ -184,6 +184,14 @@ class GroupSample(msgspec.Struct):
     boundary_iou: float | None = None
 
 
+class MaskSample(msgspec.Struct):
+    """A mask that is to be stored: its image's size in pixels, and its COCO string."""
+
+    height: int
+    width: int
+    counts: str
+
+
 class UnitRecord(msgspec.Struct):
     """All that the driver learns of one unit of work.
 
@@ -208,6 +216,8 @@ class UnitRecord(msgspec.Struct):
         By category_id, ``"null"`` without one; ``"other"`` sums those beyond the limit.
     samples : list of GroupSample
         The first few groups of each kind (see `pipeline.samples`).
+    masks : list of MaskSample
+        A few kept masks of the sampled images, which the driver tries in every encoding.
     histograms : dict of str to list of int
         Counts per bin, by name; equal names have equal bins in every unit.
     stage_s : dict of str to float
@@ -223,6 +233,7 @@ class UnitRecord(msgspec.Struct):
     numbers: dict[str, float] = {}
     categories: dict[str, CategoryCounts] = {}
     samples: list[GroupSample] = []
+    masks: list[MaskSample] = []
     histograms: dict[str, list[int]] = {}
     stage_s: dict[str, float] = {}
 

@@ -16,8 +16,8 @@ from pipeline.samples import first_samples
 class Totals:
     """The records of a run's units, of which a few hold what was in all: see `add`.
 
-    What is summed here are the categories and the sampled groups, the large parts of
-    a record. The files of the records keep theirs.
+    What is summed here are the categories, the sampled groups and masks, the large parts
+    of a record. The files of the records keep theirs.
     """
 
     def __init__(self) -> None:
@@ -46,5 +46,6 @@ def _absorb(first: UnitRecord, second: UnitRecord) -> UnitRecord:
     if len(first.categories) > CATEGORIES:
         first.categories = bounded(first.categories, CATEGORIES)
     first.samples = first_samples([*first.samples, *second.samples])
-    second.categories, second.samples = {}, []
+    first.masks += second.masks
+    second.categories, second.samples, second.masks = {}, [], []
     return first

@@ -91,6 +91,7 @@ def compact_unit(
     tried = estimate.try_choices(result, encoded_rows, config, chosen)
     record.numbers |= tried.numbers
     record.histograms |= tried.histograms
+    record.masks = tried.masks
     record.samples = samples.choose(result, compacted, lineage, tried.near, drifts, config)
     record.stage_s |= {
         "dedup": grouped - started,

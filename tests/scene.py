@@ -120,7 +120,9 @@ def make_report(
     )
     timer = report.Timer()
     timer.done("execute")
-    return report.build(plan, [result.record], config, timer), result
+    document = report.build(plan, [result.record], config, timer)
+    report.try_encodings(document, [result.record], config)
+    return document, result
 
 
 def write_results(path: Path, rows: Sequence[model.Row]) -> Path:
@@ -154,6 +156,7 @@ def run_here(path: Path, output: str, **steps: Any) -> dict[str, Any]:
                 list(tasks.write_units(done, context))
     records = runs.read_records(output, plan.run_id)
     document = report.build(plan, records, config, report.Timer())
+    report.try_encodings(document, records, config)
     report.write(output, document, records)
     schemas = tasks.schemas(plan)
     files = checks.before_commit(plan, records, output, schemas)

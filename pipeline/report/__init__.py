@@ -6,7 +6,7 @@ against the sums, `files` writes and reads what lies in ``OUT/reports/<run_id>/`
 renders, and `page` puts report.html together.
 """
 
-from pipeline.report.document import REPORT_VERSION, Timer, build
+from pipeline.report.document import REPORT_VERSION, Timer, build, try_encodings
 from pipeline.report.files import finish, read, render, render_missing, write
 from pipeline.report.gates import failed_gates, require_gates
 from pipeline.report.names import ImageFolder, file_namer, find_folder
@@ -24,5 +24,6 @@ __all__ = [
     "render",
     "render_missing",
     "require_gates",
+    "try_encodings",
     "write",
 ]

@@ -54,7 +54,7 @@ def finish(
     records: Sequence[UnitRecord],
     timer: Timer,
 ) -> None:
-    """Add the times up to the commit, which came after the report was written.
+    """Write the report again with the times since: of the commit, and then of the page.
 
     A store that refuses is no failure: the run has published before.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import flow, publish
+from pipeline import flow, publish, report
 from pipeline.config import CompactConfig, DedupConfig, FilterConfig, ReadConfig, RunConfig
 from pipeline.errors import GateError, InputError
 from tests import model, oracle
@@ -280,6 +280,9 @@ def test_a_small_run_without_ray_gives_the_same_tables(
     monkeypatch.setattr(flow.cluster, "start", interrupt)
     outcome = run([shared_data / RESULTS], tmp_path / "here")
     assert "ray_start" not in outcome.report["time"]["driver_stage_s"]
+    stored, _ = report.read(f"file://{tmp_path}/here", outcome.run_id)
+    assert stored["time"]["driver_stage_s"]["page"] > 0
+    assert stored["time"] == outcome.report["time"]
     assert content(tmp_path / "here") == content(tmp_path / "ray")
     with pytest.raises(KeyboardInterrupt):
         run([shared_data / RESULTS], tmp_path / "more", run=RunConfig(workers=1))

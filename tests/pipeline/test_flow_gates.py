@@ -43,6 +43,7 @@ def test_broken_gate_leaves_what_was_published(tmp_path: Path) -> None:
     (stopped,) = {path.name for path in (tmp_path / "out" / "reports").iterdir()} - {first.run_id}
     page = tmp_path / "out" / "reports" / stopped / "report.html"
     assert "Gate broken, nothing was published" in page.read_text()
+    assert "What each encoding gives" in page.read_text()
     second = run(dedup=loose, gate=GateConfig(max_merged_fraction=1.0))
     assert second.run_id == stopped
     assert second.versions["compacted"] == first.versions["compacted"] + 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import duckdb
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -147,12 +149,13 @@ def test_neighbouring_choices_merge_as_they_say(
     for name, (_, dedup) in estimate.choices(config.dedup).items():
         other = compact(rows, dedup=dedup, filter=config.filter)
         assert numbers[f"sample_merged.{name}"] == other.record.numbers["sample_merged"]
-    for encoding in ("rle", "crack", "polygon"):
+    tried = estimate.encoded_bytes(result.record.masks, config.encode)
+    assert list(tried) == ["crack", "polygon", "rle"]
+    for encoding, size in tried.items():
         other = compact(
             rows, dedup=config.dedup, filter=config.filter, encode=EncodeConfig(encoding=encoding)
         )
-        stored = other.record.numbers["stored_mask_bytes"]
-        assert numbers[f"encoded_bytes.{encoding}"] == stored
+        assert size == other.record.numbers["stored_mask_bytes"]
 
 
 def test_samples_are_the_first_of_the_tables(
@@ -191,13 +194,27 @@ def test_no_rows() -> None:
 
 def test_masks_tried_in_other_encodings_are_few_and_do_not_depend_on_the_units() -> None:
     rows = rectangles(40)
-    whole = compact(rows, mask_fraction=0.3).record.numbers
+    whole = compact(rows, mask_fraction=0.3).record
     parts = [
-        compact([r for r in rows if r.image_id % 2 == n], mask_fraction=0.3).record.numbers
-        for n in (0, 1)
+        compact([r for r in rows if r.image_id % 2 == n], mask_fraction=0.3).record for n in (0, 1)
     ]
-    for name in ("encoded_masks", "encoded_bytes.polygon", "encoded_bytes.rle"):
-        assert whole[name] == parts[0][name] + parts[1][name]
-    assert 0.15 < whole["encoded_masks"] / whole["sample_kept"] < 0.45
+    assert Counter(map(msgspec.structs.astuple, whole.masks)) == Counter(
+        map(msgspec.structs.astuple, parts[0].masks + parts[1].masks)
+    )
+    assert 0.15 < len(whole.masks) / whole.numbers["sample_kept"] < 0.45
     assert estimate.mask_fraction(1_000_000, 0.02) == pytest.approx(128 / 20_000)
     assert estimate.mask_fraction(0, 0.02) == 1.0
+
+
+def test_masks_with_the_longest_strings_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rectangles(10)
+    found = compact(rows).record.masks
+    longest = max(len(mask.counts) for mask in found)
+    monkeypatch.setattr(estimate, "STRING_BYTES", longest - 1)
+    kept = compact(rows).record.masks
+    assert kept == [mask for mask in found if len(mask.counts) < longest]
+    assert 0 < len(kept) < len(found)
+
+
+def test_no_masks_are_tried_without_loading_what_tries_them() -> None:
+    assert estimate.encoded_bytes([], EncodeConfig()) == {"crack": 0, "polygon": 0, "rle": 0}

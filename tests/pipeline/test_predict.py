@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from pipeline import execution, flow, predict
-from pipeline.config import CompactConfig, EncodeConfig, ReadConfig
+from pipeline.config import CompactConfig, EncodeConfig, GateConfig, ReadConfig
 from pipeline.dataset import load
 from pipeline.detector import DetectConfig
-from pipeline.errors import CompactionError, ConfigError, InputError
+from pipeline.errors import CompactionError, ConfigError, GateError, InputError
 from pipeline.publish import open_tables
 from pipeline.storage import to_uri
 from pipeline.verify import verify
@@ -155,3 +155,11 @@ def test_through_ray(ray_local: None, images: Path, tmp_path: Path) -> None:
     outcome = run(images, tmp_path / "out", "Squares", arguments={"score": 0.7})
     assert outcome.report["rows"]["kept"] == 10
     assert_is_what_was_drawn(images, tmp_path / "out")
+
+
+def test_a_broken_gate_publishes_nothing_and_leaves_the_page(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="merged_fraction"):
+        run(images, tmp_path / "out", gate=GateConfig(max_merged_fraction=0.1))
+    assert not (tmp_path / "out" / "compacted" / "_delta_log").exists()
+    (page,) = (tmp_path / "out" / "reports").glob("*/report.html")
+    assert "Gate broken, nothing was published" in page.read_text()

@@ -37,7 +37,7 @@ def test_first_record_holds_the_sums_of_all() -> None:
     for name, counts in records[0].categories.items():
         for field in CategoryCounts.__struct_fields__:
             assert getattr(counts, field) == pytest.approx(getattr(expected[name], field))
-    assert not any(record.samples or record.categories for record in records[1:])
+    assert not any(r.samples or r.masks or r.categories for r in records[1:])
 
 
 def test_order_of_the_units_changes_no_bit() -> None:
