@@ -1,8 +1,8 @@
 """detectron2's models as a detector for `jobs/predict_and_compact.py`.
 
-detectron2 is no dependency: the tests call this with a stand-in for it, and no real model
-has run through it. What its models hand on, its own Instances with bitmaps or ROI masks,
-was read back to its own masks (tests/golden/test_detectron2_files.py).
+detectron2 is no dependency: most tests call this with a stand-in for it. Where it is
+installed, a small model of its own, its weights drawn at random, runs through the whole job
+and must keep the masks that it gives itself (tests/pipeline/interop/test_detectron2_model.py).
 """
 
 from __future__ import annotations
