@@ -132,13 +132,15 @@ def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
     Raises
     ------
     ConfigError
-        As `decide`.
+        As `decide`, and if torch finds no GPU where there is one.
     """
     choice = decide(config, has_gpu=has_gpu)
     if choice.name == "numba":
         return NUMBA
     from pipeline.masks import torch_backend, torch_contour, torch_dense
 
+    if choice.device == "cuda":
+        _require_cuda()
     group_masks = _on(choice.device, torch_backend.group_masks)
     vote = _on(choice.device, torch_backend.vote)
     return Kernels(
@@ -150,6 +152,17 @@ def choose(config: CompactConfig, *, has_gpu: bool) -> Kernels:
         _on(choice.device, torch_dense.from_roi),
         _on(choice.device, torch_contour.encode_crack),
     )
+
+
+def _require_cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        why = "it finds no driver" if torch.backends.cuda.is_built() else "it is built without CUDA"
+        raise ConfigError(
+            f"--device cuda: expected torch to use the GPU of this worker, but torch "
+            f"{torch.__version__} cannot: {why}; install a torch that can, or take --device cpu"
+        )
 
 
 def _on(device: str, kernel: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,6 +50,10 @@ class Calls(TorchDispatchMode):
     What a call itself needs inside is not seen. Tensors that were there before are not counted.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch's compiler, which is not used, would be imported: seconds
+
     def __init__(self) -> None:
         super().__init__()
         self.n_calls = 0

@@ -163,6 +163,7 @@ def patches(timeline: Timeline) -> dict[str, Callable[..., Any]]:
         "Event": Event,
         "stream": timeline.on,
         "current_stream": lambda *_: timeline.current,
+        "is_available": lambda: True,
         "_lazy_init": lambda: None,
     }
 

@@ -22,6 +22,15 @@ ROW_BITS = 32
 """A position in an image takes fewer bits: ``row << ROW_BITS | position`` sorts by both."""
 
 
+CPU_SHARE = 16
+"""A CPU takes stretches so much smaller: its arrays come back into the cache."""
+
+
+def at_once(limit: int, device: torch.device) -> int:
+    """Elements of a stretch on this device, of those that the bound on memory allows."""
+    return limit if device.type == "cuda" else max(1, limit // CPU_SHARE)
+
+
 def upload(array: NDArray[Any], device: torch.device) -> Tensor:
     """Copy an array to the device, through pinned memory where that is a GPU.
 

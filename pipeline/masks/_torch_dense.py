@@ -6,6 +6,8 @@ a stretch are one set of launches.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -53,30 +55,31 @@ def paste(
 ) -> tuple[Tensor, Tensor]:
     """Run lengths and offsets of pasted soft masks.
 
-    ``area_xyxy_N4`` holds the pixels of each image that its soft mask can touch;
-    they are expanded, column by column.
+    ``area_xyxy_N4`` holds the pixels of each image that its soft mask can touch. Cells and
+    shares are found once for each column and each line of it, and the pixels expanded, column by
+    column.
     """
     first_x_N, first_y_N, stop_x_N, stop_y_N = area_xyxy_N4.unbind(1)
-    high_N = stop_y_N - first_y_N
-    n_pixels_N = (stop_x_N - first_x_N) * high_N
-    offsets_N1 = to_offsets(n_pixels_N)
-    row_P, place_P = expand(n_pixels_N, offsets_N1, int(offsets_N1[-1]))
-    high_P = pick(high_N, row_P)
-    column_P = place_P // high_P
-    x_P = pick(first_x_N, row_P) + column_P
-    y_P = pick(first_y_N, row_P) + place_P - column_P * high_P
-    is_set_P = _sample(value_NHW, box_N4, row_P, x_P, y_P) >= threshold
-    y_in_P = place_P - column_P * high_P
+    high_N, wide_N = stop_y_N - first_y_N, stop_x_N - first_x_N
+    n_high, n_wide = value_NHW.shape[1:]
+    columns = _lines(first_x_N, wide_N, box_N4[:, 0], box_N4[:, 2], n_wide)
+    rows = _lines(first_y_N, high_N, box_N4[:, 1], box_N4[:, 3], n_high)
+    high_C = pick(high_N, columns.mask_L)
+    offsets_C1 = to_offsets(high_C)
+    column_P, y_P = expand(high_C, offsets_C1, int(offsets_C1[-1]))
+    row_P = pick(pick(rows.offsets_N1, columns.mask_L), column_P) + y_P
+    is_set_P = _sample(value_NHW, columns, rows, column_P, row_P) >= threshold
+    is_top_P = y_P[1:] == 0
     starts_P = is_set_P.clone()
-    starts_P[1:] &= ~is_set_P[:-1] | (y_in_P[1:] == 0)
+    starts_P[1:] &= ~is_set_P[:-1] | is_top_P
     stops_P = is_set_P.clone()
-    stops_P[:-1] &= ~is_set_P[1:] | (y_in_P[1:] == 0)
+    stops_P[:-1] &= ~is_set_P[1:] | is_top_P
     height_N = size_hw_N2[:, 0]
-    position_P = (row_P << ROW_BITS) + x_P * pick(height_N, row_P) + y_P
-    start_F, stop_F = (
-        pick(position_P, where_set(starts_P)),
-        pick(position_P, where_set(stops_P)) + 1,
-    )
+    position_C = (columns.mask_L << ROW_BITS) + columns.at_L * pick(height_N, columns.mask_L)
+    position_C += pick(first_y_N, columns.mask_L)
+    start_F, stop_F = where_set(starts_P), where_set(stops_P)
+    start_F = pick(position_C, pick(column_P, start_F)) + pick(y_P, start_F)
+    stop_F = pick(position_C, pick(column_P, stop_F)) + pick(y_P, stop_F) + 1
     # A run that ends with its column and goes on in the next one is one run.
     key_C = torch.stack([start_F, stop_F], 1).view(-1)
     is_kept_C = torch.ones_like(key_C, dtype=torch.bool)
@@ -85,34 +88,66 @@ def paste(
     return close_runs(pick(key_C, where_set(is_kept_C)), height_N * size_hw_N2[:, 1])
 
 
-def _sample(value_NHW: Tensor, box_N4: Tensor, row_P: Tensor, x_P: Tensor, y_P: Tensor) -> Tensor:
+class _Lines(NamedTuple):
+    """Columns, or lines, of the areas of N masks.
+
+    Attributes
+    ----------
+    offsets_N1 : int64 (N + 1,)
+        Mask n has the lines ``offsets_N1[n]`` to ``offsets_N1[n + 1]``.
+    mask_L, at_L : int64 (L,)
+        Mask of each, and where it is in the image.
+    before_L, behind_L : int64 (L,)
+        Cells around its middle, counted from a border of zeros, in which all others lie.
+    share_L : float32 (L,)
+        Share of the latter cell.
+    """
+
+    offsets_N1: Tensor
+    mask_L: Tensor
+    at_L: Tensor
+    before_L: Tensor
+    behind_L: Tensor
+    share_L: Tensor
+
+
+def _lines(
+    first_N: Tensor, length_N: Tensor, start_N: Tensor, end_N: Tensor, n_cells: int
+) -> _Lines:
+    """Find the cells of the columns or lines from ``first_N`` on, of boxes from start to end."""
+    offsets_N1 = to_offsets(length_N)
+    mask_L, place_L = expand(length_N, offsets_N1, int(offsets_N1[-1]))
+    at_L = pick(first_N, mask_L) + place_L
+    cell_L, share_L = _cells(at_L, pick(start_N, mask_L), pick(end_N - start_N, mask_L), n_cells)
+    before_L = torch.clamp(cell_L + 1, 0, n_cells + 1)
+    behind_L = torch.clamp(cell_L + 2, 0, n_cells + 1)
+    return _Lines(offsets_N1, mask_L, at_L, before_L, behind_L, share_L)
+
+
+def _sample(
+    value_NHW: Tensor, columns: _Lines, rows: _Lines, column_P: Tensor, row_P: Tensor
+) -> Tensor:
     """Value at each pixel's centre, in the very float32 operations of `_numba_dense`."""
     n_high, n_wide = value_NHW.shape[1:]
-    cell_x_P, east_P = _cells(x_P, box_N4[:, 0], box_N4[:, 2], row_P, n_wide)
-    cell_y_P, south_P = _cells(y_P, box_N4[:, 1], box_N4[:, 3], row_P, n_high)
-    west_P, north_P = 1 - east_P, 1 - south_P
-    # A border of zeros around each soft mask; cells beyond it have no weight either.
     framed_NHW = torch.nn.functional.pad(value_NHW, (1, 1, 1, 1)).view(-1)
     wide = n_wide + 2
-    base_P = row_P * ((n_high + 2) * wide)
-    left_P = torch.clamp(cell_x_P + 1, 0, n_wide + 1)
-    right_P = torch.clamp(cell_x_P + 2, 0, n_wide + 1)
-    top_P = base_P + torch.clamp(cell_y_P + 1, 0, n_high + 1) * wide
-    bottom_P = base_P + torch.clamp(cell_y_P + 2, 0, n_high + 1) * wide
+    base_C = columns.mask_L * ((n_high + 2) * wide)
+    left_P = pick(base_C + columns.before_L, column_P)
+    right_P = pick(base_C + columns.behind_L, column_P)
+    top_P, bottom_P = pick(rows.before_L * wide, row_P), pick(rows.behind_L * wide, row_P)
+    east_P, south_P = pick(columns.share_L, column_P), pick(rows.share_L, row_P)
+    west_P, north_P = 1 - east_P, 1 - south_P
     value_P = pick(framed_NHW, top_P + left_P) * (west_P * north_P)
     value_P = value_P + pick(framed_NHW, top_P + right_P) * (east_P * north_P)
     value_P = value_P + pick(framed_NHW, bottom_P + left_P) * (west_P * south_P)
     return value_P + pick(framed_NHW, bottom_P + right_P) * (east_P * south_P)
 
 
-def _cells(
-    at_P: Tensor, start_N: Tensor, end_N: Tensor, row_P: Tensor, n_cells: int
-) -> tuple[Tensor, Tensor]:
+def _cells(at_L: Tensor, start_L: Tensor, wide_L: Tensor, n_cells: int) -> tuple[Tensor, Tensor]:
     """Cell in front of each pixel's centre, and the share of the next one."""
-    start_P, wide_P = pick(start_N, row_P), pick(end_N - start_N, row_P)
-    place_P = (at_P.float() + 0.5 - start_P) / wide_P * 2 - 1
-    cell_P = ((place_P + 1) * n_cells - 1) / 2
-    floor_P = torch.floor(cell_P)
+    place_L = (at_L.float() + 0.5 - start_L) / wide_L * 2 - 1
+    cell_L = ((place_L + 1) * n_cells - 1) / 2
+    floor_L = torch.floor(cell_L)
     # What lies beyond the border counts as on it; an integer would hold not all of it, and
     # devices disagree on what comes then. NaN stays: no pixel of such a cell reaches anything.
-    return torch.clamp(floor_P, -2, n_cells).long(), cell_P - floor_P
+    return torch.clamp(floor_L, -2, n_cells).long(), cell_L - floor_L

@@ -27,7 +27,14 @@ from pipeline.errors import ConfigError, MaskError
 from pipeline.masks import _checks, merge, rle
 from pipeline.masks import _torch_merge as merging
 from pipeline.masks import _torch_rle as reading
-from pipeline.masks._torch_arrays import counts_of_bits, counts_to_host, cut, to_host, upload
+from pipeline.masks._torch_arrays import (
+    at_once,
+    counts_of_bits,
+    counts_to_host,
+    cut,
+    to_host,
+    upload,
+)
 from pipeline.masks._torch_pairs import Rules
 from pipeline.masks._torch_streams import Arrays, send_ahead
 from pipeline.masks._torch_stretch import Stretch, group_stretch
@@ -47,9 +54,6 @@ BYTES_PER_ITEM = 128
 
 CHARS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_CHAR
 ITEMS_AT_ONCE = SCRATCH_BYTES // BYTES_PER_ITEM
-
-CPU_SHARE = 16
-"""A CPU takes stretches so much smaller: its arrays come back into the cache."""
 
 
 class _Rows(NamedTuple):
@@ -112,7 +116,7 @@ def group_masks(
     out_5N = np.zeros((5, int(images_G1[-1])), np.int64)
     on = torch.device(device)
     n_pairs = np.zeros(2, np.int64)
-    bounds = cut(rows.strings.offsets_N1[images_G1], _at_once(CHARS_AT_ONCE, on))
+    bounds = cut(rows.strings.offsets_N1[images_G1], at_once(CHARS_AT_ONCE, on))
     sent = send_ahead(bounds, lambda bound: _gather(rows, *bound), on)
     for (a, b), arrays in zip(bounds, sent, strict=True):
         part = slice(int(images_G1[a]), int(images_G1[b]))
@@ -122,7 +126,7 @@ def group_masks(
         refused, found_5N, n_found = group_stretch(
             Stretch(*arrays[:n_columns]),
             rules,
-            _at_once(ITEMS_AT_ONCE, on),
+            at_once(ITEMS_AT_ONCE, on),
             is_component=group == "component",
         )
         wrong = [row for row in (refused + part.start if refused >= 0 else -1, mixed) if row >= 0]
@@ -208,7 +212,7 @@ def vote(
     runs_M1 = np.concatenate([[0], np.cumsum(np.diff(offsets_N1)[member_M])])
     counts = counts_of_bits(upload(counts_R.view(np.int32), on))
     starts = upload(offsets_N1, on)
-    bounds = cut(runs_M1[offsets_G1], _at_once(ITEMS_AT_ONCE, on))
+    bounds = cut(runs_M1[offsets_G1], at_once(ITEMS_AT_ONCE, on))
 
     def gather(bound: tuple[int, int]) -> Arrays:
         a, b = bound
@@ -255,7 +259,7 @@ def to_coco(batch: MaskBatch, *, device: str = "cpu") -> CocoStrings:
         runs = slice(int(offsets_N1[a]), int(offsets_N1[b]))
         return counts_R[runs].view(np.int32), offsets_N1[a : b + 1] - runs.start
 
-    bounds = cut(offsets_N1, _at_once(CHARS_AT_ONCE, on))
+    bounds = cut(offsets_N1, at_once(CHARS_AT_ONCE, on))
     for counts, starts in send_ahead(bounds, gather, on):
         bytes_B, offsets_M1 = reading.write_strings(counts_of_bits(counts), starts)
         parts.append(CocoStrings(to_host(bytes_B), to_host(offsets_M1)))
@@ -301,7 +305,7 @@ def from_coco(strings: CocoStrings, size_hw_N2: ArrayLike, *, device: str = "cpu
             sizes_N2[a:b, 0].astype(np.int64) * sizes_N2[a:b, 1],
         )
 
-    bounds = cut(strings.offsets_N1, _at_once(CHARS_AT_ONCE, on))
+    bounds = cut(strings.offsets_N1, at_once(CHARS_AT_ONCE, on))
     sent = send_ahead(bounds, gather, on)
     for (a, b), (chars, starts, n_pixels) in zip(bounds, sent, strict=True):
         runs, refused = reading.read_strings(chars, starts, n_pixels, is_strict=False)
@@ -309,11 +313,6 @@ def from_coco(strings: CocoStrings, size_hw_N2: ArrayLike, *, device: str = "cpu
             return rle.from_coco(strings, sizes_N2)  # which names the row and its fault
         parts.append(_to_batch(sizes_N2[a:b], *reading.merge_zero_runs(runs, n_pixels)))
     return parts[0] if len(parts) == 1 else rle.concat(parts)
-
-
-def _at_once(limit: int, device: torch.device) -> int:
-    """Characters or items of a stretch on this device."""
-    return limit if device.type == "cuda" else max(1, limit // CPU_SHARE)
 
 
 def _to_batch(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.masks import _torch_contour, contour
 from pipeline.masks._checks import frozen_batch
-from pipeline.masks._torch_arrays import counts_of_bits, cut, to_host
+from pipeline.masks._torch_arrays import at_once, counts_of_bits, cut, to_host
 from pipeline.masks._torch_streams import Arrays, send_ahead
 from pipeline.masks.batch import MaskBatch
 from pipeline.masks.contour import CrackBatch
@@ -58,7 +58,7 @@ def encode_crack(batch: MaskBatch, *, device: str = "cpu") -> CrackBatch:
         return contour.encode_crack(batch)
     on = torch.device(device)
     parts: list[tuple[NDArray[np.uint8], NDArray[np.int64]]] = []
-    bounds = cut(np.concatenate([[0], np.cumsum(length_N)]), CRACKS_AT_ONCE)
+    bounds = cut(np.concatenate([[0], np.cumsum(length_N)]), at_once(CRACKS_AT_ONCE, on))
 
     def gather(bound: tuple[int, int]) -> Arrays:
         a, b = bound

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.errors import MaskError
 from pipeline.masks import _torch_dense, dense, rle
-from pipeline.masks._torch_arrays import counts_to_host, cut, to_host
+from pipeline.masks._torch_arrays import at_once, counts_to_host, cut, to_host
 from pipeline.masks._torch_streams import PINNED_BYTES, Arrays, send_ahead
 from pipeline.masks.batch import MaskBatch
 
@@ -140,7 +140,7 @@ def from_roi(
     pixels_N = np.prod(area_N4[:, 2:] - area_N4[:, :2], axis=1)
     on = torch.device(device)
     parts: list[MaskBatch] = []
-    bounds = cut(np.concatenate([[0], np.cumsum(pixels_N)]), SAMPLES_AT_ONCE)
+    bounds = cut(np.concatenate([[0], np.cumsum(pixels_N)]), at_once(SAMPLES_AT_ONCE, on))
 
     def gather(bound: tuple[int, int]) -> Arrays:
         part = slice(*bound)
@@ -158,10 +158,10 @@ def _read(bitmaps: Any, width: int, device: torch.device, *, is_packed: bool) ->
     """Read masks of one size, a stretch at a time."""
     n_masks, height = int(bitmaps.shape[0]), int(bitmaps.shape[1])
     dense.check_image(height, width)
-    at_once = PIXELS_AT_ONCE // (height * width)
+    most = at_once(PIXELS_AT_ONCE, device) // (height * width)
     if not isinstance(bitmaps, Tensor):
-        at_once = min(at_once, SENT_AT_ONCE // (height * int(bitmaps.shape[2])))
-    bounds = cut(np.arange(n_masks + 1), max(1, at_once))
+        most = min(most, SENT_AT_ONCE // (height * int(bitmaps.shape[2])))
+    bounds = cut(np.arange(n_masks + 1), max(1, most))
     if isinstance(bitmaps, Tensor):
         stretches = (bitmaps[a:b].to(device) for a, b in bounds)
     else:

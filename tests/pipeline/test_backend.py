@@ -52,7 +52,14 @@ def config(name: Backend = "auto", device: Device = "auto", **dedup: Any) -> Com
         ("torch", "cuda", True, ("torch", "cuda")),
     ],
 )
-def test_choices(name: Backend, device: Device, has_gpu: bool, expected: tuple[str, str]) -> None:
+def test_choices(
+    monkeypatch: pytest.MonkeyPatch,
+    name: Backend,
+    device: Device,
+    has_gpu: bool,
+    expected: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     choice = backend.decide(config(name, device), has_gpu=has_gpu)
     assert choice[:2] == expected
     assert choice.reason
@@ -65,6 +72,16 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         backend.decide(config(device="cuda"), has_gpu=False)
     with pytest.raises(ConfigError, match="beside --run"):
         config("numba", "cuda")
+
+
+@pytest.mark.parametrize(("is_built", "why"), [(True, "no driver"), (False, "without CUDA")])
+def test_a_torch_that_cannot_use_the_gpu_is_refused(
+    monkeypatch: pytest.MonkeyPatch, is_built: bool, why: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: is_built)
+    with pytest.raises(ConfigError, match=f"{why}; install a torch that can, or take --device cpu"):
+        backend.choose(config(), has_gpu=True)
 
 
 def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +139,7 @@ def test_a_full_device_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
         (torch_contour, "encode_crack"),
     ):
         monkeypatch.setattr(module, name, full)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     kernels = backend.choose(config("torch", "cuda"), has_gpu=True)
     rows = [None] * 6
     for call in (

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
+import torch
 
 from jobs import compact
-from pipeline import flow, publish
+from pipeline import flow, publish, tasks
 from pipeline.config import CompactConfig, DedupConfig, EncodeConfig, RunConfig
 from pipeline.errors import ConfigError
+from tests import stand_in
 from tests.outputs import run_inline
 
 RESULTS = "detectron2_mask_rcnn_coco_instances_results.json"
@@ -45,14 +48,20 @@ def files(output: Path) -> dict[str, pa.Table]:
     return {name: opened[name].to_pyarrow_table().combine_chunks() for name in TABLES}
 
 
-def run_both(path: Path, folder: Path, do: Callable[[CompactConfig], Any], **steps: Any) -> Any:
+def run_both(
+    path: Path,
+    folder: Path,
+    do: Callable[[CompactConfig], Any],
+    device: Literal["cpu", "cuda"] = "cpu",
+    **steps: Any,
+) -> Any:
     """Do a run with each backend, compare the tables, and return what `do` gave."""
     found: list[Any] = []
     for name in ("numba", "torch"):
         config = CompactConfig(
             inputs=(str(path),),
             output=str(folder / name),
-            device="cpu",
+            device="cpu" if name == "numba" else device,
             run=RunConfig(backend=name),  # pyright: ignore
             **steps,
         )
@@ -72,6 +81,24 @@ def test_runs_are_the_same(
     steps = {"dedup": DedupConfig(**policy), "encode": EncodeConfig(encoding=encoding)}
     ours, theirs = run_both(path, tmp_path, run_inline, **steps)
     assert ours == theirs
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real CUDA device")
+@pytest.mark.parametrize(("policy", "encoding"), POLICIES[1:3])
+def test_runs_on_the_stand_in_for_a_gpu_are_the_same(
+    shared_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: dict[str, Any],
+    encoding: Any,
+) -> None:
+    path = small(shared_data, tmp_path, 3)
+    steps = {"dedup": DedupConfig(**policy), "encode": EncodeConfig(encoding=encoding)}
+    monkeypatch.setattr(tasks, "CompactUnits", partial(tasks.CompactUnits, gpus=1.0))
+    with stand_in.in_place() as device:
+        ours, theirs = run_both(path, tmp_path, run_inline, "cuda", **steps)
+    assert ours == theirs
+    assert device.timeline.n_copies > 0
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from pipeline.errors import MaskError
-from pipeline.masks import contour, rle, torch_contour
+from pipeline.masks import _torch_arrays, contour, rle, torch_contour
 from pipeline.masks.batch import MaskBatch
 from tests import strategies
 from tests.devices import DEVICES, Calls
@@ -77,7 +77,8 @@ def test_boundaries_that_are_too_long_are_refused_by_row(device: str) -> None:
         torch_contour.encode_crack(batch, device=device)
 
 
-def test_calls_do_not_grow_with_masks(device: str) -> None:
+def test_calls_do_not_grow_with_masks(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_torch_arrays, "CPU_SHARE", 1)  # one stretch
     masks = list(np.random.default_rng(2).random((5, 9, 9)) < 0.6)
     counted: list[int] = []
     for n_copies in (10, 10_000):

@@ -14,7 +14,7 @@ from pipeline.errors import MaskError
 from pipeline.masks import dense, torch_dense
 from pipeline.masks.batch import MaskBatch
 from tests import strategies
-from tests.devices import DEVICES
+from tests.devices import DEVICES, Calls
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
 
@@ -84,3 +84,19 @@ def test_broken_input_is_refused(device: str) -> None:
             np.array([[3, 3]], np.int32),
             threshold=0.0, device=device,
         )  # fmt: skip
+
+
+def test_calls_do_not_grow_with_masks(device: str) -> None:
+    counted: list[tuple[int, ...]] = []
+    for n_masks in (10, 10_000):
+        bitmaps = np.ones((n_masks, 3, 4), bool)
+        soft = np.ones((n_masks, 2, 2), np.float32)
+        boxes = np.tile(np.array([0, 0, 4, 4], np.float32), (n_masks, 1))
+        sizes_N2 = np.full((n_masks, 2), 5, np.int32)
+        with Calls() as of_bitmaps:
+            torch_dense.from_bitmaps(bitmaps, device=device)
+        with Calls() as of_roi:
+            torch_dense.from_roi(soft, boxes, sizes_N2, device=device)
+        counted.append((of_bitmaps.n_calls, of_roi.n_calls))
+    assert counted[0] == counted[1]
+    assert max(counted[0]) < 250

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.masks import _torch_profile, group, rle, torch_backend
+from pipeline.masks import _torch_arrays, _torch_profile, group, rle, torch_backend
 from pipeline.masks._torch_overlap import foreground, intersections, measure, to_keys
 from pipeline.masks._torch_rle import read_strings
 from tests import strategies
@@ -120,7 +120,7 @@ def test_memory_is_what_the_limits_say(
     strings, sizes_N2 = strategies.to_strings(masks), strategies.sizes_of(masks)
     zeros = np.zeros(16, np.int64)
     n_items, n_chars = 2_000, len(strings.bytes_B)
-    monkeypatch.setattr(torch_backend, "CPU_SHARE", 1)
+    monkeypatch.setattr(_torch_arrays, "CPU_SHARE", 1)
     monkeypatch.setattr(torch_backend, "ITEMS_AT_ONCE", n_items)
     with Calls() as calls:
         found = torch_backend.group_masks(
