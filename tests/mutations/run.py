@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults import killing, small
-from tests.mutations.variants import VARIANTS, Variant
+from tests.mutations.variant import Variant
+from tests.mutations.variants import VARIANTS
 
 PASSED, FAILED = 0, 1
 
