@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +17,12 @@ from typing import Any
 import msgspec
 import ray
 import ray.exceptions
+from ray.util import client
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline import backend, room, storage
+from pipeline import backend, room, storage, watch
 from pipeline.config import CompactConfig
-from pipeline.errors import CompactionError, ConfigError, causes
+from pipeline.errors import ClusterError, CompactionError, ConfigError, StorageError, causes
 from pipeline.plan import Plan
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +37,12 @@ _KEEP_WORKERS = {
 """Settings of a local Ray: it would end idle workers after a second and start them anew,
 which costs more than a unit of work."""
 
+
+_RECONNECT_S = "RAY_gcs_rpc_server_reconnect_timeout_s"
+"""Ray's setting: it ends a driver that has not reached its head for so long, by default 60 s."""
+
+_JOIN_S = 20.0
+"""How long the head that RAY_ADDRESS names may take to answer; Ray itself tries for 15 minutes."""
 
 SHUFFLE_BATCH_BYTES = 128 << 20
 """Bytes that one task of a shuffle cuts into partitions; Ray's own 1 GB costs it 2.5 GB."""
@@ -62,11 +72,11 @@ def start(config: CompactConfig) -> None:
         try:
             with _own_signals():
                 if os.environ.get("RAY_ADDRESS"):
-                    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+                    _join(os.environ["RAY_ADDRESS"])
                 else:
                     start_local()
         except Exception as error:  # Ray raises bare Exceptions here
-            where = os.environ.get("RAY_ADDRESS", "on this machine")
+            where = os.environ.get("RAY_ADDRESS") or "on this machine"
             raise CompactionError(
                 f"expected Ray to start or answer ({where}), got: {error}. Check the address, "
                 "the machine's free memory and its load, and run again"
@@ -105,6 +115,81 @@ def _own_signals() -> Generator[None]:
         for signum, handler in before.items():
             if handler is not None:
                 signal.signal(signum, handler)
+
+
+def leave(error: ClusterError) -> None:
+    """Leave a Ray whose head is lost, before it ends this process; or end it with this error.
+
+    Leaving takes some seconds, now and then as long as it takes Ray to end the process itself.
+    """
+    with watch.or_exit(error, _limit_s() / 6):
+        ray.shutdown()
+
+
+def head() -> watch.Head | None:
+    """Return the head of the Ray that is joined; None for none and for one behind a Ray client.
+
+    Where Ray is left and joined again, it answers for the new one.
+    """
+    address = _joined()
+    if address is None:
+        return None
+    return watch.Head(address, _head_answers, _limit_s() / 2, _limit_s() / 6)
+
+
+def _limit_s() -> float:
+    """Return after how long Ray ends a driver whose head is silent."""
+    return float(os.environ.get(_RECONNECT_S, 60))
+
+
+def _joined() -> str | None:
+    """Return host:port of the head of the Ray that is joined."""
+    if not ray.is_initialized() or client.ray.is_connected():
+        return None
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
+def _head_answers() -> bool:
+    """Return whether the head is there, from the thread of a watch; also while Ray is changed."""
+    try:
+        address = _joined()
+    except ray.exceptions.RaySystemError:  # it was left this very moment
+        return True
+    return address is None or _answers(address)
+
+
+def _answers(address: str) -> bool:
+    """Return whether anybody takes connections at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _join(address: str) -> None:
+    """Join the cluster that RAY_ADDRESS names."""
+    _require_head(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(**quiet)
+    except (ConnectionError, RuntimeError):  # its head is there, its first node may not be yet
+        ray.shutdown()
+        ray.init(**quiet)
+
+
+def _require_head(address: str) -> None:
+    """Wait a little for the head at host:port; other forms of an address are Ray's business."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    end_s = time.monotonic() + _JOIN_S
+    while not _answers(address):
+        if time.monotonic() > end_s:
+            raise ConnectionError(f"nobody takes connections there for {_JOIN_S:.0f} s")
+        time.sleep(0.5)
 
 
 def restart(config: CompactConfig) -> None:
@@ -226,6 +311,21 @@ def find_death(error: BaseException) -> str | None:
             return None
         if isinstance(cause, kinds):
             return type(cause).__name__
+    return None
+
+
+def find_full_disk(error: BaseException) -> StorageError | None:
+    """Return what to say where rows between two steps had no place; None for any other error."""
+    for cause in causes(error):
+        if isinstance(cause, ray.exceptions.OutOfDiskError | ray.exceptions.ObjectStoreFullError):
+            place = re.search(r"\bip=([0-9a-f.:]+)", str(error))  # as Ray words it, nowhere else
+            return StorageError(
+                "expected room for rows between the steps of the run, the object store of Ray is "
+                f"full{f' at {place[1]}' if place else ''}, and so is the disk to which it spills "
+                "(95 % of it count as all); nothing was published. Free space there, or start Ray "
+                "with a larger --object-store-memory or another --object-spilling-directory, and "
+                "give the same command again"
+            )
     return None
 
 

@@ -56,6 +56,12 @@ class StorageError(CompactionError):
     exit_code = 5
 
 
+class ClusterError(CompactionError):
+    """A head of Ray that was lost during the run."""
+
+    exit_code = 5
+
+
 class ConflictError(CompactionError):
     """Another run published to the same output first."""
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import ray
+import ray.exceptions
 from ray.util.annotations import RayDeprecationWarning
 
 from pipeline import cluster, runs, storage, tasks
@@ -148,7 +149,13 @@ def compact_rows(
     pool: cluster.PoolSize,
     read: Callable[[Any], Any],
 ) -> Iterator[UnitRecord]:
-    """Do units of work on Ray Data; `read` puts its own steps between units and their rows."""
+    """Do units of work on Ray Data; `read` puts its own steps between units and their rows.
+
+    Raises
+    ------
+    StorageError
+        If an object store is full, and the disk behind it.
+    """
     with warnings.catch_warnings():
         # Finite retries have no other door yet: Ray means to close this one in 2.64.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -165,6 +172,12 @@ def compact_rows(
         rows = rows.map_batches(
             tasks.write_units, fn_args=(context,), num_cpus=pool.task_cpus, **_TASK
         )
-    for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for data in batch["notes"].to_pylist():
-            yield msgspec.json.decode(data, type=UnitRecord)
+    try:
+        for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for data in batch["notes"].to_pylist():
+                yield msgspec.json.decode(data, type=UnitRecord)
+    except ray.exceptions.RayError as error:
+        full = cluster.find_full_disk(error)
+        if full is None:
+            raise
+        raise full from error

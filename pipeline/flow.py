@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from pipeline import (
 )
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig
-from pipeline.errors import CompactionError, ConfigError
+from pipeline.errors import ClusterError, CompactionError, ConfigError
 from pipeline.plan import Plan, SkippedFile, make_plan, name_run
 from pipeline.read.slices import FileScan
 from pipeline.records import UnitRecord
@@ -89,8 +90,37 @@ def run(config: CompactConfig, progress: Progress = lambda plan, records: None) 
     CompactionError
         See `pipeline.errors`; nothing was published then, but for `CommitUnknownError`.
     """
-    with watch.bounded(config.run) as limits:
+    with bounded(config) as limits:
         return _run(config, progress, limits)
+
+
+@contextmanager
+def bounded(config: CompactConfig, again: str = watch.CONTINUES) -> Generator[watch.Watch]:
+    """Keep the limits of a run while the block runs; leave a Ray whose head is lost.
+
+    Raises
+    ------
+    DeadlineError, ClusterError, CompactionError
+        As `pipeline.watch.bounded`.
+    """
+    try:
+        with watch.bounded(config.run, again=again) as limits:
+            yield limits
+    except ClusterError as error:
+        cluster.leave(error)
+        raise
+
+
+def start_ray(config: CompactConfig, limits: watch.Watch) -> None:
+    """Start or join Ray; from here on the run ends where its head is lost.
+
+    Raises
+    ------
+    CompactionError, ConfigError
+        As `pipeline.cluster.start`.
+    """
+    cluster.start(config)
+    limits.rely(cluster.head())
 
 
 def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outcome:
@@ -113,14 +143,14 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
     timer.done("inventory")
     old_plan = runs.read_plan(output, run_id) if config.run.resume else None
     if old_plan is None and is_large(inventory):
-        cluster.start(config)
+        start_ray(config, limits)
         timer.done("ray_start")
     plan = old_plan or look(inventory, config)
     timer.done("plan")
     if config.dry_run:
         return Outcome("planned", run_id, plan=plan)
     if not execution.fits_here(plan, config):
-        cluster.start(config)
+        start_ray(config, limits)
         timer.done("ray_start")
     room.require_output(plan, output, config)
     if old_plan is None:
@@ -204,7 +234,7 @@ def rebuild(
     if config.dry_run:
         return Outcome("planned", run_id, plan=plan)
     if not execution.fits_here(plan, config):
-        cluster.start(config)
+        start_ray(config, limits)
     with publish.beating(target.uri, run_id):
         records = compact_units(plan, config, target.uri, progress, limits)
         checks.before_commit(plan, records, target.uri, tasks.schemas(plan))

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from pipeline import checks, cluster, execution, flow, publish, report, storage, tasks
+from pipeline import checks, cluster, execution, flow, publish, report, storage, tasks, watch
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig, ReadConfig
 from pipeline.detector import DetectConfig, DetectUnits, ImageUnit
@@ -34,6 +34,9 @@ IMAGE_SUFFIXES = (*_ENDINGS, *(ending.upper() for ending in _ENDINGS))
 
 HERE_IMAGES = 16
 """Up to so many images are done in this process, without Ray."""
+
+STARTS_OVER = "the same command starts over"
+"""What is said of going on where a run was ended."""
 
 READ_FIELDS = ("id_mode", "category_space", "on_invalid", "repair", "max_reject_fraction")
 """What of `ReadConfig` means something for predictions."""
@@ -62,6 +65,13 @@ def run(
         See `pipeline.errors`; nothing was published then, but for `CommitUnknownError`.
     """
     _require_read_settings(config.read)
+    with flow.bounded(config, STARTS_OVER) as limits:
+        return _run(config, detect, progress, limits)
+
+
+def _run(
+    config: CompactConfig, detect: DetectConfig, progress: flow.Progress, limits: watch.Watch
+) -> flow.Outcome:
     timer = report.Timer()
     output = storage.to_uri(config.output)
     inventory = storage.list_inputs(config.inputs, IMAGE_SUFFIXES)
@@ -80,11 +90,15 @@ def run(
         records: list[UnitRecord] = []
         totals = Totals()
         n_rows = 0
-        for record in _do(units, plan, config, detect, output):
+        limits.progress(0, plan.n_units)
+        for record in _do(units, plan, config, detect, output, limits):
             records.append(record)
             totals.add(record)
             n_rows += sum(counts.read for counts in record.sources.values())
             progress(plan, records)
+            limits.progress(len(records), plan.n_units)
+            limits.check()
+        limits.executed()
         totals.end()
         records.sort(key=lambda record: record.unit)
         plan = msgspec.structs.replace(plan, n_rows=n_rows)
@@ -99,6 +113,8 @@ def run(
         if report.failed_gates(document):
             flow.make_page(output, document, plan, records, config, timer)
             report.require_gates(document)
+        limits.check()
+        limits.hold()
         versions = publish.publish(target, plan.run_id, secrets.token_hex(8), files, schemas, {})
         timer.done("publish")
     page = flow.make_page(output, document, plan, records, config, timer)
@@ -148,7 +164,12 @@ def make_plan(
 
 
 def _do(
-    units: list[ImageUnit], plan: Plan, config: CompactConfig, detect: DetectConfig, output: str
+    units: list[ImageUnit],
+    plan: Plan,
+    config: CompactConfig,
+    detect: DetectConfig,
+    output: str,
+    limits: watch.Watch,
 ) -> Iterator[UnitRecord]:
     """Do all units, through Ray Data or, where there are few images, here."""
     context = tasks.UnitContext.of(plan, config, output, frozenset())
@@ -156,7 +177,7 @@ def _do(
     if len(plan.inventory) <= HERE_IMAGES and execution.may_run_here(config):
         yield from execution.compact_here(messages, context, DetectUnits(context, detect))
         return
-    cluster.start(config)
+    flow.start_ray(config, limits)
     gpus = cluster.detector_gpus(config, detect.workers) if detect.gpus is None else detect.gpus
     if gpus and config.device == "auto":
         # The detector has the GPUs; what waits for one beside it would wait for ever.

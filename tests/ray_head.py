@@ -37,21 +37,25 @@ class Head(NamedTuple):
 
 
 @contextmanager
-def running_head(environment: dict[str, str] | None = None) -> Iterator[Head]:
-    """Start a head with two CPUs."""
-    ports = free_ports(5)
-    folder = Path(tempfile.mkdtemp(prefix="mp-ray-"))  # short: sockets lie below it
-    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
-    flags = [f"--{name}={port}" for name, port in zip(names, ports, strict=False)]
-    flags += [f"--temp-dir={folder}", f"--dashboard-agent-grpc-port={ports[4]}"]
-    head = _start(["--head", "--num-cpus=2", "--dashboard-host=127.0.0.1", *flags], environment)
-    address = f"http://127.0.0.1:{ports[1]}"
-    try:
-        wait_until_ready(address, head)
-        yield Head(address, f"127.0.0.1:{ports[0]}")
-    finally:
-        _end(head)
-        shutil.rmtree(folder, ignore_errors=True)
+def running_head(environment: dict[str, str] | None = None, *more: str) -> Iterator[Head]:
+    """Start a head with two CPUs; more flags of `ray start` go last."""
+    for _ in range(ATTEMPTS):
+        ports = free_ports(5)
+        folder = Path(tempfile.mkdtemp(prefix="mp-ray-"))  # short: sockets lie below it
+        names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
+        flags = [f"--{name}={port}" for name, port in zip(names, ports, strict=False)]
+        flags += [f"--temp-dir={folder}", f"--dashboard-agent-grpc-port={ports[4]}"]
+        flags += ["--head", "--num-cpus=2", "--dashboard-host=127.0.0.1"]
+        process = _start([*flags, *more], environment)
+        head = Head(f"http://127.0.0.1:{ports[1]}", f"127.0.0.1:{ports[0]}")
+        try:
+            if takes_jobs(head, process) and has_nodes(head, process, 1):
+                yield head
+                return
+        finally:
+            _end(process)
+            shutil.rmtree(folder, ignore_errors=True)
+    raise AssertionError(f"a Ray head did not start in {ATTEMPTS} attempts")
 
 
 @contextmanager
@@ -73,7 +77,7 @@ def join_head(head: Head, environment: dict[str, str]) -> Iterator[None]:
             environment,
         )
         try:
-            if has_joined(head, node):
+            if has_nodes(head, node, 2):
                 yield
                 return
         finally:
@@ -100,8 +104,8 @@ def _end(node: subprocess.Popen[bytes]) -> None:
         node.wait()
 
 
-def has_joined(head: Head, node: subprocess.Popen[bytes]) -> bool:
-    """Return whether a head comes to know of two nodes; Ray gives a node 30 s to start."""
+def has_nodes(head: Head, node: subprocess.Popen[bytes], count: int) -> bool:
+    """Return whether a head comes to know of its nodes; Ray gives a node 30 s to start."""
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and node.poll() is None:
         try:
@@ -110,23 +114,22 @@ def has_joined(head: Head, node: subprocess.Popen[bytes]) -> bool:
                 nodes = json.load(reply)["data"]["summary"]
         except OSError:
             nodes = []
-        if sum(each["raylet"].get("state") == "ALIVE" for each in nodes) == 2:
+        if sum(each["raylet"].get("state") == "ALIVE" for each in nodes) == count:
             return True
         time.sleep(0.5)
     return False
 
 
-def wait_until_ready(address: str, head: subprocess.Popen[bytes]) -> None:
-    """Return when the head takes jobs; fail when it ends or takes too long."""
+def takes_jobs(head: Head, process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a head comes to take jobs; not if it ends or takes too long."""
     deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        assert head.poll() is None, f"the Ray head ended with {head.returncode}"
+    while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/api/jobs/", timeout=5):
-                return
+            with urllib.request.urlopen(f"{head.dashboard}/api/jobs/", timeout=5):
+                return True
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.5)
-    raise AssertionError(f"the Ray head did not answer within {READY_S} s")
+    return False
 
 
 def free_ports(n: int) -> list[int]:

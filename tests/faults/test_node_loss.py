@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 
@@ -65,9 +66,12 @@ def test_a_run_whose_head_is_lost_fails_and_the_next_one_goes_on(tmp_path: Path)
         assert process.poll() is None, process.communicate()
         kill_all(lost["TOKEN"])
         code, said = processes.finish(process, ENDS_S)
-    # Ray itself ends a driver that has not reached its head for a minute, and says so.
-    assert code not in (0, 2, 4, 6), said
-    assert "Failed to connect to GCS" in said, said
+    assert code == 5, said
+    last, port = said.splitlines()[-1], head.gcs.rpartition(":")[2]
+    assert re.match(rf"error: the head of Ray at \S+:{port} is lost", last), said
+    assert "units of work done; nothing was published" in last
+    assert last.endswith("the same command continues where it stopped")
+    assert "Traceback" not in said
     assert small.published(output) is None
     assert small.run(small.configure(inputs, output)).state == "published"
     small.assert_whole(output, small.content(tmp_path / "whole"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from pipeline import storage
 from pipeline.errors import StorageError
 from tests.faults import small, survival
+from tests.faults.volumes import fill_up, mounted
 
 BYTES = 1 << 20
 
@@ -21,24 +20,8 @@ BYTES = 1 << 20
 @pytest.fixture
 def volume(tmp_path: Path) -> Generator[Path]:
     """A file system of one megabyte."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={BYTES}", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a file system of its own cannot be mounted: {done.stderr}")
-    try:
+    with mounted(tmp_path / "volume", BYTES) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill_up(volume: Path, free_bytes: int) -> Path:
-    """Leave this much room on a file system; return the file that takes the rest."""
-    filler = volume / "filler"
-    left = shutil.disk_usage(volume).free - free_bytes
-    filler.write_bytes(bytes(max(0, left)))
-    return filler
 
 
 def runs_on(undisturbed: small.Undisturbed, volume: Path, free_bytes: int) -> bool:

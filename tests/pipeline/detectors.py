@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -104,3 +105,8 @@ def failing(images: list[Any]) -> list[Any]:
 
 
 NUMBER = 5
+
+
+def endless(images: list[Any]) -> list[Any]:
+    threading.Event().wait(120)
+    return []

@@ -31,6 +31,7 @@ def test_a_job_that_ends_has_its_own_code(capsys: pytest.CaptureFixture[str]) ->
         (errors.InputError, 2),
         (errors.ConflictError, 4),
         (errors.StorageError, 5),
+        (errors.ClusterError, 5),
         (errors.GateError, 6),
         (errors.CommitUnknownError, 75),
         (errors.DeadlineError, 124),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 import ray
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError, RayTaskError
 
 import pipeline
 from pipeline import cluster, execution
@@ -14,6 +16,7 @@ from pipeline.errors import CompactionError, ConfigError, StorageError
 from pipeline.plan import make_plan
 from pipeline.read.slices import FileScan, Slice
 from pipeline.storage import InputFile
+from tests.ray_head import free_ports
 
 
 def config(output: str = "out", workers: int | None = None, device: str = "auto") -> CompactConfig:
@@ -115,3 +118,58 @@ def test_rows_in_flight_need_room_in_the_stores_or_behind_them() -> None:
 def test_ray_does_nothing_again_for_ever() -> None:
     assert 0 < execution.ACTOR["max_task_retries"] < 10
     assert 0 < execution._TASK["max_retries"] < 10
+
+
+def test_a_head_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray tries for 15 minutes"))
+    monkeypatch.setattr(cluster, "_JOIN_S", 0.0)
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(
+        CompactionError, match=rf"Ray to .* answer \({address}\), got: nobody takes"
+    ):
+        cluster.start(config())
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_head_that_is_joined_answers() -> None:
+    head = cluster.head()
+    assert head is not None
+    assert head.answers()
+    assert head.address == ray.get_runtime_context().gcs_address
+    assert head.patience_s == 30
+
+
+def test_without_ray_there_is_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    assert cluster.head() is None
+
+
+@pytest.mark.parametrize("kind", [OutOfDiskError, ObjectStoreFullError])
+def test_a_full_object_store_is_an_error_of_storage(kind: type[RayError]) -> None:
+    cause = kind("the disk is full")
+    said = "\x1b[36mray::read_units()\x1b[39m (pid=7, ip=10.0.0.7)"
+    error = RayTaskError("read_units", said, cause).as_instanceof_cause()
+    found = cluster.find_full_disk(error)
+    assert isinstance(found, StorageError)
+    assert "full at 10.0.0.7, and so is the disk" in found.message
+    assert cluster.find_full_disk(cause) is not None
+    assert cluster.find_full_disk(RayTaskError("read_units", "a traceback", OSError("no"))) is None
+
+
+def test_joining_is_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[object] = []
+
+    def init(**options: object) -> None:
+        tries.append(options)
+        raise ConnectionError("no node is there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(CompactionError, match="got: no node is there"):
+            cluster.start(config())
+    assert len(tries) == 2

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from pipeline import execution, flow, predict
-from pipeline.config import CompactConfig, EncodeConfig, GateConfig, ReadConfig
+from pipeline.config import CompactConfig, EncodeConfig, GateConfig, ReadConfig, RunConfig
 from pipeline.dataset import load
 from pipeline.detector import DetectConfig
-from pipeline.errors import CompactionError, ConfigError, GateError, InputError
+from pipeline.errors import CompactionError, ConfigError, DeadlineError, GateError, InputError
 from pipeline.publish import open_tables
 from pipeline.storage import to_uri
 from pipeline.verify import verify
@@ -133,6 +133,12 @@ def test_a_detector_that_does_otherwise_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         run(images, tmp_path / "out", detector)
+    assert not (tmp_path / "out" / "compacted").exists()
+
+
+def test_a_deadline_ends_a_detector_that_does_not(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeadlineError, match=r"with 0 of 2 units .*the same command starts over"):
+        run(images, tmp_path / "out", "endless", run=RunConfig(deadline="0.01s"))
     assert not (tmp_path / "out" / "compacted").exists()
 
 

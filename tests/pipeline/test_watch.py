@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from pipeline import watch
 from pipeline.config import RunConfig
-from pipeline.errors import CompactionError, DeadlineError
+from pipeline.errors import ClusterError, CompactionError, DeadlineError
 
 
 class Clock:
@@ -73,6 +75,86 @@ def test_no_progress_counts_from_the_last_unit_and_only_while_units_are_done() -
     with pytest.raises(CompactionError, match=r"finish within 1h30m .*with 1 of 2") as caught:
         work()
     assert caught.value.exit_code == 5
+
+
+def test_a_head_may_be_silent_for_a_while_and_no_longer() -> None:
+    clock, answers = Clock(), [True]
+
+    def work() -> None:
+        with watch.bounded(RunConfig(), clock) as limits:
+            limits.rely(watch.Head("10.0.0.1:6379", lambda: answers[0], 40.0, 60.0))
+            limits.progress(3, 7)
+            for is_there, wait_s in ((False, 39.0), (True, 1e4), (False, 39.0)):
+                answers[0] = is_there
+                limits.look()
+                clock.now += wait_s
+                limits.progress(3, 7)
+                limits.check()
+            clock.now += 1
+            limits.check()
+
+    expected = "head of Ray at 10.0.0.1:6379 is lost.*40 s, with 3 of 7 units .*same command"
+    with pytest.raises(ClusterError, match=expected) as caught:
+        work()
+    assert caught.value.exit_code == 5
+
+
+def test_a_lost_head_ends_a_wait_in_the_main_thread() -> None:
+    def wait() -> None:
+        with watch.bounded(RunConfig()) as limits:
+            limits.rely(watch.Head("10.0.0.1:6379", lambda: False, 0.0, 60.0))
+            threading.Event().wait(60)
+
+    with pytest.raises(ClusterError, match="before the first unit of work; nothing was published"):
+        wait()
+
+
+def test_a_process_that_does_not_end_after_its_head_is_ended() -> None:
+    script = """
+import threading
+from pipeline import watch
+from pipeline.config import RunConfig
+with watch.bounded(RunConfig()) as limits:
+    limits.rely(watch.Head("10.0.0.1:6379", lambda: False, 0.3, 0.1))
+    try:
+        threading.Event().wait()
+    finally:
+        threading.Event().wait()  # as a client may that waits for the head
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: the head of Ray at 10.0.0.1:6379 is lost")
+    assert done.stderr.endswith("continues where it stopped\n")
+
+
+def test_what_takes_too_long_ends_the_process_and_nothing_else_does() -> None:
+    script = """
+import threading
+from pipeline import watch
+from pipeline.errors import ClusterError
+with watch.or_exit(ClusterError("first"), 60):
+    pass
+with watch.or_exit(ClusterError("second"), 0.1):
+    threading.Event().wait()
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (5, "error: second\n")
+
+
+def test_a_head_that_is_lost_during_the_commit_ends_nothing() -> None:
+    clock = Clock()
+    with watch.bounded(RunConfig(), clock) as limits:
+        limits.rely(watch.Head("10.0.0.1:6379", lambda: False, 40.0, 60.0))
+        limits.look()
+        limits.executed()
+        assert limits.next_s() == 40
+        limits.hold()
+        clock.now += 1e6
+        limits.check()
+        assert limits.next_s() is None
+        assert limits.lost() is None
 
 
 def test_what_has_begun_to_end_is_not_ended() -> None:
