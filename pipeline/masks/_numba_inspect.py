@@ -7,7 +7,7 @@ after the last one (see `pipeline.masks._numba_group_parse`). A row that lies ou
 of its column says by how many columns it is off: a pair that stays in the column of
 the last one has all rows from there on h too small, a column that is left out or a
 run that goes on in the next column, h too large. What this does not mend is read
-pair by pair.
+pair by pair; a count of more than 3*h that it does mend has the string refused.
 
 Sums are held modulo 2**16. That does no harm: with counts of 1 to 3*h and rows within
 columns, at most two columns before and one behind where they are looked for, a count
@@ -56,7 +56,6 @@ from pipeline.masks._numba_group_vector import (
     lane_7,
     larger,
     load_8_bytes,
-    load_word,
     multiply,
     pointer_to,
     repeat_last,
@@ -71,9 +70,6 @@ from pipeline.masks._numba_rle import OK, inspect_one, size_fault
 
 MAX_VECTOR_HEIGHT = 5461
 """Up to here int16 holds a count of 3*h and a step of three characters: 2**14 - 1."""
-
-_ONES = uint64(0x0101010101010101)
-_SIXTEENS = uint64(0x1010101010101010)
 
 
 class Room(NamedTuple):
@@ -101,6 +97,8 @@ class Shape(NamedTuple):
     most : (3 * h, 3 * h)
         Largest counts.
     tops, bottoms : (-1, 0), (0, -1)
+    outside
+        Bits that no character of the alphabet has once 48 is subtracted.
     """
 
     height: Any
@@ -109,32 +107,12 @@ class Shape(NamedTuple):
     most: Any
     tops: Any
     bottoms: Any
+    outside: Any
 
 
 def make_room() -> Room:
     """Give the constants that `inspect` reads."""
     return Room(*number_table())
-
-
-@inlined
-def count_numbers(bytes_B, start, end):
-    """Count the numbers in a valid string: all its characters but those of 80 and above.
-
-    Eight at once: 16 more gives these, and only these, the bit of 32.
-    """
-    n_continued = int64(0)
-    place = start
-    while place + 8 <= end:
-        stop = min(end - 7, place + 8 * 31)
-        sums = uint64(0)
-        while place < stop:
-            sums += ((load_word(bytes_B, place) + _SIXTEENS) >> uint64(5)) & _ONES
-            place += 8
-        n_continued += int64((sums * _ONES) >> uint64(56))
-    while place < end:
-        n_continued += bytes_B[place] >= 80
-        place += 1
-    return end - start - n_continued
 
 
 @inlined
@@ -145,6 +123,7 @@ def shape_of(h):
     return Shape(
         alternate_16x8(h, h), alternate_16x8(h, zero), alternate_16x8(int64(1), int64(1)),
         alternate_16x8(3 * h, 3 * h), tops, alternate_16x8(zero, int64(-1)),
+        alternate_16x8(OUTSIDE, OUTSIDE),
     )  # fmt: skip
 
 
@@ -189,14 +168,15 @@ def read_stretch(strings, window, pos, end, place, counts, seen, w, shape, room)
     """Read pairs of runs eight characters at once, as long as rows can be given to them.
 
     ``place`` is a column and a row, ``counts`` the last pair, ``seen`` what vectors
-    have gathered so far: faults, least counts, the extent as the largest (-top,
-    bottom), pixels, runs that go on in the next column.
+    have gathered so far: faults, least and largest counts, least and largest rows,
+    pixels, runs that go on in the next column.
 
     Returns (window, next position, column and row of the end, last pair of counts,
-    gathered).
+    how many counts were read, gathered).
     """
     col, y = place
-    faults, least, extent, pixels, crossing = seen
+    faults, least, most, upper, lower, pixels, crossing = seen
+    n_runs = int64(0)
     carry = alternate_16x8(counts[0], counts[1])
     rows_before = alternate_16x8(y, y)
     while True:
@@ -209,19 +189,22 @@ def read_stretch(strings, window, pos, end, place, counts, seen, w, shape, room)
         _, values, bad, is_there = read_pairs(chars, room.table, bits * ENTRY_BYTES, carry)
         rows = rows_of(values, is_there, shape.column_height, rows_before)
         rows, columns, far = place_rows(rows, is_there, shape)
-        if any_bit(either(far, is_greater(values, shape.most))):
+        if any_bit(far):
             break
         pos += room.steps[bits] & 255
         faults = either(faults, bad)
         least = smaller(least, values)
+        most = larger(most, values)
         crossing = either(crossing, differ(columns, up_1_lane(columns)))
-        extent = larger(extent, subtract(differ(rows, shape.tops), shape.tops))
+        upper = smaller(upper, rows)
+        lower = larger(lower, rows)
         pixels = add(pixels, add_neighbours(both(both(values, is_there), shape.bottoms)))
         carry = repeat_last_pair(values)
         rows_before = repeat_last(rows)
         col += (n_counts >> 1) + lane_7(columns)
-    gathered = (faults, least, extent, pixels, crossing)
-    return window, pos, col, lane_0(rows_before), lane_0(carry), lane_1(carry), gathered
+        n_runs += n_counts
+    gathered = (faults, least, most, upper, lower, pixels, crossing)
+    return window, pos, col, lane_0(rows_before), lane_0(carry), lane_1(carry), n_runs, gathered
 
 
 @part
@@ -230,7 +213,7 @@ def inspect_canonical(strings, pos, end, h, w, shape, room):
 
     The position in the image is a column and a row from 0 to h; it starts at the end
     of column -1. Returns (whether it is, area, first column, end column, first row,
-    end row).
+    end row, number of runs).
     """
     col = int64(-1)
     y = h
@@ -243,16 +226,21 @@ def inspect_canonical(strings, pos, end, h, w, shape, room):
     tail = int64(0)
     window = (int64(-64), uint64(0))
     zeros = alternate_16x8(int64(0), int64(0))
-    seen = (zeros, shape.one, alternate_16x8(-h, int64(0)), add_neighbours(zeros), zeros)
-    refused = (False, area, area, area, area, area)
+    seen = (
+        zeros, shape.one, shape.one, shape.height, zeros, add_neighbours(zeros), zeros,
+    )  # fmt: skip
+    n_runs = int64(0)
+    refused = (False, area, area, area, area, area, area)
     while pos < end:
         if col >= 0 and bg <= 3 * h and fg <= 3 * h:
-            window, pos, col, y, bg, fg, seen = read_stretch(
+            window, pos, col, y, bg, fg, n_more, seen = read_stretch(
                 strings, window, pos, end, (col, y), (bg, fg), seen, w, shape, room
             )
+            n_runs += n_more
             if pos == end:
                 break
         first_step, second_step, pos, n_read = read_pair(strings, pos, end)
+        n_runs += n_read
         bg += first_step
         if pos < 0 or bg < int64(col >= 0) or bg > h * w:
             return refused
@@ -274,17 +262,18 @@ def inspect_canonical(strings, pos, end, h, w, shape, room):
         if is_first:
             # The third number, too, is no difference.
             bg = int64(0)
-    faults, least, extent, pixels, crossing = seen
-    alphabet = either(faults, is_greater(shape.one, least))
-    if any_bit(both(alphabet, alternate_16x8(OUTSIDE, OUTSIDE))) or col * h + y + tail != h * w:
+    faults, least, most, upper, lower, pixels, crossing = seen
+    faults = either(faults, is_greater(shape.one, least))
+    faults = both(either(faults, is_greater(most, shape.most)), shape.outside)
+    if any_bit(faults) or col * h + y + tail != h * w:
         return refused
     if col < 0:
-        return True, area, area, area, area, area
+        return True, area, area, area, area, area, n_runs
     if any_bit(both(crossing, shape.bottoms)):
-        return True, area + total(pixels), first, col + 1, int64(0), h
-    y0 = min(y0, -max(lane_0(extent), lane_2(extent), lane_4(extent), lane_6(extent)))
-    y1 = max(y1, lane_1(extent), lane_3(extent), lane_5(extent), lane_7(extent))
-    return True, area + total(pixels), first, col + 1, y0, y1
+        return True, area + total(pixels), first, col + 1, int64(0), h, n_runs
+    y0 = min(y0, lane_0(upper), lane_2(upper), lane_4(upper), lane_6(upper))
+    y1 = max(y1, lane_1(lower), lane_3(lower), lane_5(lower), lane_7(lower))
+    return True, area + total(pixels), first, col + 1, y0, y1, n_runs
 
 
 @kernel
@@ -305,12 +294,10 @@ def inspect(
         end = offsets_N1[n + 1]
         is_canonical = False
         if height <= MAX_VECTOR_HEIGHT:
-            is_canonical, area, x0, x1, y0, y1 = inspect_canonical(
+            is_canonical, area, x0, x1, y0, y1, n_runs = inspect_canonical(
                 strings, start, end, height, width, shape_of(height), inside
             )
-        if is_canonical:
-            n_runs = count_numbers(strings.bytes_B, start, end)
-        else:
+        if not is_canonical:
             code, is_canonical, area, x0, y0, x1, y1, n_runs = inspect_one(
                 bytes_B, start, end, height, width
             )
