@@ -392,6 +392,11 @@ def _guard(uri: str, verb: str, call: Any) -> Any:
         return call()
     except FileNotFoundError as error:
         raise InputError(f"{uri}: could not {verb} it: no such file") from error
+    except PermissionError as error:
+        raise StorageError(
+            f"{uri}: could not {verb} it: no permission ({redact(str(error))}); allow it to the "
+            "user or the credentials of this run, or name other files"
+        ) from error
     except Exception as error:
         # The clients of the stores raise errors of their own beside OSError.
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:

@@ -70,28 +70,33 @@ class ReadMasks:
     """
 
     def __init__(self, n_rows: int) -> None:
-        self.is_bad_N = np.ones(n_rows, np.bool_)
+        self.is_bad_N = np.broadcast_to(np.True_, n_rows)
         self.faults: dict[int, Fault] = {}
-        self.area_N = np.zeros(n_rows, np.int64)
-        self.bbox_xywh_N4 = np.zeros((n_rows, 4), np.int32)
+        self.area_N = np.broadcast_to(np.int64(0), n_rows)
+        self.bbox_xywh_N4 = np.broadcast_to(np.int32(0), (n_rows, 4))
         self.notes: dict[str, NDArray[np.bool_]] = {}
-        self._place_N = np.zeros(n_rows, np.int64)
+        self._place_N = np.broadcast_to(np.int64(0), n_rows)
+        self._is_of_one_kind = False
         self._parts: list[CocoStrings] = []
         self._n_strings = 0
 
     def add(self, rows_M: NDArray[np.int64], strings: CocoStrings, facts: CocoFacts) -> None:
         """Take in the canonical strings of some rows, and what was measured of them."""
-        places_M = self._n_strings + np.arange(len(rows_M))
-        if len(rows_M) == len(self.is_bad_N):
+        self._is_of_one_kind = len(rows_M) == len(self.is_bad_N)
+        if self._is_of_one_kind:
             self.is_bad_N = facts.code_N != 0
             self.area_N = facts.area_N
             self.bbox_xywh_N4 = facts.bbox_xywh_N4
-            self._place_N = places_M
         else:
+            if not self._parts:
+                self.is_bad_N = self.is_bad_N.copy()
+                self.area_N = self.area_N.copy()
+                self.bbox_xywh_N4 = self.bbox_xywh_N4.copy()
+                self._place_N = self._place_N.copy()
             self.is_bad_N[rows_M] = facts.code_N != 0
             self.area_N[rows_M] = facts.area_N
             self.bbox_xywh_N4[rows_M] = facts.bbox_xywh_N4
-            self._place_N[rows_M] = places_M
+            self._place_N[rows_M] = self._n_strings + np.arange(len(rows_M))
         self._parts.append(strings)
         self._n_strings += len(rows_M)
 
@@ -101,12 +106,13 @@ class ReadMasks:
             self.notes.setdefault(name, np.zeros(len(self.is_bad_N), np.bool_))[rows_M] = is_M
 
     def strings(self, rows_M: NDArray[np.int64]) -> CocoStrings:
-        """Return the canonical strings of usable rows, in the order asked for."""
+        """Return the canonical strings of usable rows, which rise."""
         if not self._parts:
             return CocoStrings(np.empty(0, np.uint8), np.zeros(1, np.int64))
         whole = self._parts[0] if len(self._parts) == 1 else concat_strings(self._parts)
-        if len(rows_M) == len(self.is_bad_N) == self._n_strings and len(self._parts) == 1:
-            return whole
+        if self._is_of_one_kind:
+            is_all = len(rows_M) == self._n_strings
+            return whole if is_all else take_strings(whole, rows_M)
         place_M = self._place_N[rows_M]
         if len(place_M) == self._n_strings and np.array_equal(place_M, np.arange(len(place_M))):
             return whole

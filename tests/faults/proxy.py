@@ -16,10 +16,11 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-Fault = Literal["error", "unavailable", "slow down", "refuse", "lose", "hang"]
+Fault = Literal["error", "unavailable", "slow down", "deny", "refuse", "lose", "hang"]
 """What a request meets in place of its reply.
 
 ``error``: 500; ``unavailable``: 503; ``slow down``: 503 by S3's name for too many requests;
+``deny``: 403, as for a key that is there and may not be used;
 ``refuse``: the connection ends and nothing is done; ``lose``: it is done, and the connection ends;
 ``hang``: nothing comes, until the client gives up.
 """
@@ -28,6 +29,7 @@ ANSWERS = {
     "error": (500, "InternalError"),
     "unavailable": (503, "ServiceUnavailable"),
     "slow down": (503, "SlowDown"),
+    "deny": (403, "AccessDenied"),
 }
 
 _HOP = ("connection", "expect", "transfer-encoding", "keep-alive")
