@@ -37,7 +37,6 @@ READABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".pth", ".
 """Endings by which the files of a directory count as input; a file named outright needs none."""
 
 _TEMP_PREFIX = ".maskpress-tmp-"
-
 _LOCAL = LocalFileSystem()
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure")
 
@@ -392,14 +391,10 @@ def _guard(uri: str, verb: str, call: Any) -> Any:
         return call()
     except FileNotFoundError as error:
         raise InputError(f"{uri}: could not {verb} it: no such file") from error
-    except PermissionError as error:
-        raise StorageError(
-            f"{uri}: could not {verb} it: no permission ({redact(str(error))}); allow it to the "
-            "user or the credentials of this run, or name other files"
-        ) from error
     except Exception as error:
         # The clients of the stores raise errors of their own beside OSError.
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
             raise
         reason = redact(str(error)) or type(error).__name__
-        raise StorageError(f"{uri}: could not {verb} it: {reason}") from error
+        hint = "; this run has no permission for it" * isinstance(error, PermissionError)
+        raise StorageError(f"{uri}: could not {verb} it: {reason}{hint}") from error

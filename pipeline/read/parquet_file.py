@@ -27,7 +27,7 @@ from pipeline.read.parquet_bounds import check_dictionaries, check_sizes
 from pipeline.read.parquet_footer import Footer, Leaf, read_footer
 from pipeline.read.parquet_layout import MASK_COLUMNS, Layout
 from pipeline.read.parquet_rows import to_raw_rows
-from pipeline.read.parquet_types import refuse_extension_types
+from pipeline.read.parquet_types import as_bytes, refuse_extension_types
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.read.validate import FileFacts
 from pipeline.storage import InputFile
@@ -176,7 +176,10 @@ def parquet_payloads(
 
 def to_json(table: pa.Table, row: int) -> bytes:
     """Return one row as a JSON object; bytes as text, numbers that JSON lacks as text too."""
-    [values] = table.slice(row, 1).to_pylist()
+    found = table.slice(row, 1)
+    # Text of masks has not been looked at: it need not be UTF-8.
+    fields = [field.with_type(as_bytes(field.type)) for field in found.schema]
+    [values] = found.cast(pa.schema(fields)).to_pylist()
     return json.dumps(_plain(values)).encode()
 
 

@@ -71,6 +71,21 @@ def storable_type(uri: str, path: str, dtype: pa.DataType) -> pa.DataType:
     return _nested_type(uri, path, dtype)
 
 
+def as_bytes(dtype: Any) -> pa.DataType:
+    """Return the type with bytes in place of text, at any depth, and no dictionaries."""
+    if pa.types.is_dictionary(dtype):
+        return as_bytes(dtype.value_type)
+    if _is_text(dtype):
+        return pa.large_binary()
+    if pa.types.is_struct(dtype):
+        return pa.struct([field.with_type(as_bytes(field.type)) for field in dtype])
+    if pa.types.is_list(dtype) or pa.types.is_large_list(dtype):
+        return pa.large_list(as_bytes(dtype.value_type))
+    if pa.types.is_fixed_size_list(dtype):
+        return pa.list_(as_bytes(dtype.value_type), dtype.list_size)
+    return dtype
+
+
 def refuse_equal_names(uri: str, names: Iterable[str], what: str) -> None:
     """Refuse names that differ only by case: Delta's readers take them for one.
 

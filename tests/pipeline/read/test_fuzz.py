@@ -16,6 +16,7 @@ SECONDS = 120
 
 FOUND = [
     ("parquet_files", 569),  # a footer that names a column which Arrow does not find
+    ("parquet_files", 1135),  # text of a mask that is no UTF-8, in a row that is rejected
     ("torch_files", 7043),  # an error of torch that says nothing
     ("json_files", 13),  # a message that did not say what was expected
 ]
