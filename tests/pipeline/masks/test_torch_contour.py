@@ -81,10 +81,10 @@ def test_calls_do_not_grow_with_masks(device: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(_torch_arrays, "CPU_SHARE", 1)  # one stretch
     masks = list(np.random.default_rng(2).random((5, 9, 9)) < 0.6)
     counted: list[int] = []
-    for n_copies in (10, 10_000):
+    for n_copies in (10, 10, 10_000):  # buffers are made once
         batch = strategies.to_batch(masks)
         batch = rle.take(batch, np.tile(np.arange(5), n_copies))
         with Calls() as calls:
             torch_contour.encode_crack(batch, device=device)
         counted.append(calls.n_calls)
-    assert counted[0] == counted[1] < 1000
+    assert counted[1] == counted[2] < 1000

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.parametrize("device", DEVICES)
 def test_calls_do_not_grow_with_images(device: str, policy: Any) -> None:
     one = strip([0, 1, 2, 8, 9, 20, 20], 4, 24)
     counted: list[int] = []
-    for n_images in (10, 10_000):
+    for n_images in (10, 10, 10_000):  # buffers are made once
         given_rows = many(one, n_images)
         with Calls() as calls:
             found = torch_backend.group_masks(
@@ -38,7 +38,7 @@ def test_calls_do_not_grow_with_images(device: str, policy: Any) -> None:
             united = torch_backend.union(batch, offsets_G1, order, device=device)
             torch_backend.to_coco(united, device=device)
         counted.append(calls.n_calls)
-    assert counted[0] == counted[1] < 1500
+    assert counted[1] == counted[2] < 1500
 
 
 def test_stretches_change_nothing(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
