@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from pipeline.errors import ConfigError
 
-FORMAT_VERSION = "0"
-"""Version of the on-disk format; frozen at 1."""
+FORMAT_VERSION = "1"
+"""Version of the on-disk format (docs/format.md); tables of another one are not read."""
 
 Encoding = Literal["rle", "crack", "polygon"]
 
-KERNEL_VERSION = 2
+KERNEL_VERSION = 3
 """Raised whenever a decision or a stored byte of the kernels changes."""
 
 

@@ -34,9 +34,10 @@ BYTES_OF_RUN = 20
 
 # Stretches of `pipeline.masks._contour_tables`.
 STRAIGHT = 0
-LEFT = 12
+TURN = 12
 MAX_SHORT_ROWS = 2
 VISITED = (1 << 32) - 1
+STATE_BITS = ~15
 
 
 @kernel
@@ -164,7 +165,7 @@ def write_symbol(symbol, state, move_S16, bytes_B, out):
     """Feed one stretch that writes a byte at most: (state, end)."""
     word = np.int64(move_S16[u64(state + symbol)])
     bytes_B[u64(out)] = word & 255
-    return word >> 18, out + (word >> 16 & 3)
+    return word >> 14 & STATE_BITS, out + (word >> 16 & 3)
 
 
 @kernel
@@ -184,6 +185,7 @@ def write_ring(first, row_C2, next_C2, move_S16, finish_S16, state, n_steps, byt
     """
     node = first
     row = row_C2[u64(first)]
+    right = 1
     while True:
         after = np.int64(next_C2[u64(node)])
         next_C2[u64(node)] = VISITED
@@ -194,28 +196,32 @@ def write_ring(first, row_C2, next_C2, move_S16, finish_S16, state, n_steps, byt
         # Down from a T (east) is a right turn, up from a B (west) too; and so on.
         first_right = (1 - is_up) ^ (node & 1)
         last_right = is_up ^ (after & 1)
+        # Whether they go to the other side than the turn before.
+        first_other = first_right ^ right
+        last_other = last_right ^ first_right
+        right = last_right if rows > 0 else right
         node = after
         n_steps += rows + 1
         if node == first:
             break
         if rows <= MAX_SHORT_ROWS:
-            stretch = 4 * rows + 2 * first_right + last_right
+            stretch = 4 * rows + 2 * first_other + last_other
             word = np.int64(move_S16[u64(state + stretch)])
             bytes_B[u64(out)] = word & 255
             bytes_B[u64(out + 1)] = word >> 8 & 255
             out += word >> 16 & 3
-            state = word >> 18
+            state = word >> 14 & STATE_BITS
             continue
         limit -= rows
         if out > limit or n_steps > MAX_STEPS:
             return -1, n_steps
-        state, out = write_symbol(LEFT + first_right, state, move_S16, bytes_B, out)
+        state, out = write_symbol(TURN + first_other, state, move_S16, bytes_B, out)
         state, out = write_straights(rows - 1, state, move_S16, bytes_B, out)
-        state, out = write_symbol(LEFT + last_right, state, move_S16, bytes_B, out)
+        state, out = write_symbol(TURN + last_other, state, move_S16, bytes_B, out)
     if out > limit - rows or n_steps > MAX_STEPS:
         return -1, n_steps
     # The turn into the first crack is left out: it follows from the heading.
-    state, out = write_symbol(LEFT + first_right, state, move_S16, bytes_B, out)
+    state, out = write_symbol(TURN + first_other, state, move_S16, bytes_B, out)
     state, out = write_straights(rows - 1, state, move_S16, bytes_B, out)
     word = np.int64(finish_S16[u64(state)])
     bytes_B[u64(out)] = word & 255

@@ -11,7 +11,8 @@ the writer makes of its mask, which is proven without writing it again:
 - the net number of right turns is 4 * (runs - touching pairs of runs in
   neighbouring columns), four times the Euler number: wherever parts meet at a
   corner only, they are joined;
-- phrases, padding, starts and the end are as the writer makes them (`walk`).
+- of the phrases of a context exactly one fits what follows, so bytes cut a ring in one
+  way; padding, starts and the end are as the writer makes them (`walk`).
 """
 
 # Numba infers the parameters' types; the public functions state them.
@@ -40,8 +41,8 @@ SLOTS = 16
 MAX_SLOT_COLUMNS = 1 << 13
 DIGIT_BITS = 8
 DIGIT_MASK = 255
-# At most 18 cracks of a phrase and the first one of a ring; and what stores may run ahead.
-KEYS_OF_BYTE = 19
+# At most 16 cracks of a phrase and the first one of a ring; and what stores may run ahead.
+KEYS_OF_BYTE = 17
 EXTRA_KEYS = 64
 
 
@@ -217,9 +218,10 @@ def decode_one(
     n,
     height,
     width,
-    facts_S256,
-    path_S256,
-    key_S256K,
+    phrase_X256,
+    facts_F8,
+    path_F8,
+    key_F8K,
     key_C,
     other_C,
     slot_16,
@@ -247,7 +249,18 @@ def decode_one(
     step_4[EAST] = 1 << shift
     step_4[WEST] = -(1 << shift)
     code, n_keys, n_vertical, rotation, first_row, last_row = walk(
-        bytes_B, at, end, box_h, box_w, shift, facts_S256, path_S256, key_S256K, step_4, key_C
+        bytes_B,
+        at,
+        end,
+        box_h,
+        box_w,
+        shift,
+        phrase_X256,
+        facts_F8,
+        path_F8,
+        key_F8K,
+        step_4,
+        key_C,
     )
     if code != OK:
         return code, out
@@ -275,9 +288,10 @@ def decode(
     bbox_xywh_N4,
     size_hw_N2,
     row,
-    facts_S256,
-    path_S256,
-    key_S256K,
+    phrase_X256,
+    facts_F8,
+    path_F8,
+    key_F8K,
     key_C,
     other_C,
     slot_16,
@@ -303,9 +317,10 @@ def decode(
             n,
             height,
             width,
-            facts_S256,
-            path_S256,
-            key_S256K,
+            phrase_X256,
+            facts_F8,
+            path_F8,
+            key_F8K,
             key_C,
             other_C,
             slot_16,

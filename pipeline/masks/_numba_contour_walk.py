@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.masks._contour_tables import FAST_SHIFT, KEY_ROOM, MAX_PHRASE_SYMBOLS
+from pipeline.masks._contour_tables import FAST_SHIFT, FIRST_CONTEXT, KEY_ROOM
 from pipeline.masks._jit import kernel
 from pipeline.masks._numba_contour import MAX_STEPS
 
@@ -93,9 +93,10 @@ def walk_ring(
     height,
     width,
     shift,
-    facts_S256,
-    path_S256,
-    key_S256K,
+    phrase_X256,
+    facts_F8,
+    path_F8,
+    key_F8K,
     step_4,
     key_C,
     n_keys,
@@ -117,19 +118,18 @@ def walk_ring(
     row = start_row
     rotation = 0
     state = START_STATE
-    is_lone = 0
+    context = FIRST_CONTEXT
     while at < end:
-        entry = state << 8 | np.int64(bytes_B[u64(at)])
-        facts = facts_S256[u64(entry)]
+        word = np.int64(phrase_X256[u64(context << 8 | np.int64(bytes_B[u64(at)]))])
+        context = word & 255
+        entry = (word >> 8) + state
+        facts = np.int64(facts_F8[u64(entry)])
         at += 1
         n_symbols = facts & 31
         if n_symbols == 0:
             return PHRASE, at, 0, 0, 0
-        if is_lone & (facts >> 13) & 1:
-            return NOT_CANONICAL, at, 0, 0, 0
-        is_lone = facts >> 14
         state = facts >> 10 & 7
-        rotation += (facts >> 15 & 63) - 32
+        rotation += (facts >> 13 & 63) - 32
         n_steps += n_symbols
         if n_steps > MAX_STEPS:
             return TOO_LONG, at, 0, 0, 0
@@ -137,15 +137,15 @@ def walk_ring(
         if distance > n_symbols and shift == FAST_SHIFT:
             # The ring cannot close here: all keys at once, most phrases have no more than 8.
             for k in range(8):
-                key_C[u64(n_keys + k)] = 2 * position + key_S256K[u64(KEY_ROOM * entry + k)]
+                key_C[u64(n_keys + k)] = 2 * position + key_F8K[u64(KEY_ROOM * entry + k)]
             n_phrase_keys = facts >> 5 & 31
             if n_phrase_keys > 8:
-                for k in range(8, MAX_PHRASE_SYMBOLS):
-                    key_C[u64(n_keys + k)] = 2 * position + key_S256K[u64(KEY_ROOM * entry + k)]
+                for k in range(8, KEY_ROOM):
+                    key_C[u64(n_keys + k)] = 2 * position + key_F8K[u64(KEY_ROOM * entry + k)]
             n_keys += n_phrase_keys
-            position += ((facts >> 21 & 63) - 32 << FAST_SHIFT) + (facts >> 27 & 63) - 32
+            position += ((facts >> 19 & 63) - 32 << FAST_SHIFT) + (facts >> 25 & 63) - 32
         else:
-            path = path_S256[u64(entry)]
+            path = path_F8[u64(entry)]
             n_used, n_keys, position = walk_phrase(
                 path, n_symbols, n_keys, position, start, step_4, key_C
             )
@@ -171,7 +171,20 @@ def walk_ring(
 
 
 @kernel
-def walk(bytes_B, at, end, height, width, shift, facts_S256, path_S256, key_S256K, step_4, key_C):
+def walk(
+    bytes_B,
+    at,
+    end,
+    height,
+    width,
+    shift,
+    phrase_X256,
+    facts_F8,
+    path_F8,
+    key_F8K,
+    step_4,
+    key_C,
+):
     """Walk all rings: (code, horizontal cracks, vertical ones, net right turns, first, last row).
 
     A position is ``column << shift | row + height + MARGIN`` relative to the
@@ -203,9 +216,10 @@ def walk(bytes_B, at, end, height, width, shift, facts_S256, path_S256, key_S256
             height,
             width,
             shift,
-            facts_S256,
-            path_S256,
-            key_S256K,
+            phrase_X256,
+            facts_F8,
+            path_F8,
+            key_F8K,
             step_4,
             key_C,
             n_keys,

@@ -11,26 +11,27 @@ jumps that double.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.masks._contour_tables import FULL_WEIGHT, STEP_WEIGHT, phrases
+from pipeline.masks._contour_tables import (
+    CONTEXT_SYMBOLS,
+    MAX_PHRASE_SYMBOLS,
+    N_PHRASES,
+    OTHER,
+    SAME,
+    trees,
+)
 from pipeline.masks._torch_arrays import expand, pick, tally, to_offsets, upload, where_set
 
-PAD = FULL_WEIGHT + 1
+PAD = MAX_PHRASE_SYMBOLS
 """Straights behind each ring, which the last phrase may run into."""
 
 MAX_VARINT_BYTES = 5
 LEFT, RIGHT = 1, 2
-STRAIGHT, OTHER_SIDE, SAME_SIDE = 0, 1, 2
-"""Symbols S, A and D."""
-
-STEPS = ("S", "AA", "DA", "A", "D")
-"""What a phrase grows by; behind the last three it ends."""
 
 
 class Rings(NamedTuple):
@@ -173,8 +174,8 @@ def _sums_to_end(length_D: Tensor, next_D: Tensor, is_last_D: Tensor) -> Tensor:
 def _phrases(side_Y: Tensor, rings: Rings) -> tuple[Tensor, Tensor]:
     """Byte of each phrase, uint8 (P,), and its ring."""
     base_K1 = to_offsets(rings.length_K + PAD)
-    step_Y = _steps(side_Y, base_K1)
-    byte_Y, jump_Y = _look_up(step_Y)
+    symbol_Y = _turns(side_Y, base_K1)
+    byte_Y, jump_Y = _look_up(symbol_Y, _contexts(symbol_Y, base_K1))
     n_symbols = len(side_Y)
     place_Y = torch.arange(n_symbols, device=side_Y.device)
     ring_Y = torch.repeat_interleave(rings.length_K + PAD, output_size=n_symbols)
@@ -191,67 +192,49 @@ def _phrases(side_Y: Tensor, rings: Rings) -> tuple[Tensor, Tensor]:
     return pick(byte_Y, start_P), pick(ring_Y, start_P)
 
 
-def _steps(side_Y: Tensor, base_K1: Tensor) -> Tensor:
-    """Place in `STEPS` of what begins at each symbol, uint8."""
+def _turns(side_Y: Tensor, base_K1: Tensor) -> Tensor:
+    """Turn the side of each turn into symbols relative to the last one, int8."""
     turn_T = where_set(side_Y)
     side_T = pick(side_Y, turn_T)
     before_T = torch.cat([side_T.new_full((1,), RIGHT), side_T[:-1]])[: len(side_T)]
     # Before the first turn of a ring, the last one counts as right.
     first_K = torch.searchsorted(turn_T, base_K1[:-1])
     before_T.index_fill_(0, first_K, RIGHT)
-    symbol_T = torch.where(side_T == before_T, SAME_SIDE, OTHER_SIDE).to(torch.int8)
-    symbol_Y1 = side_Y.new_zeros(len(side_Y) + 1).index_copy_(0, turn_T, symbol_T)
-    symbol_Y = symbol_Y1[:-1]
-    pairs_Y = symbol_Y1[1:] == OTHER_SIDE
-    lone_Y = torch.where(symbol_Y == STRAIGHT, 0, symbol_Y + 2)
-    return torch.where(pairs_Y & (symbol_Y > 0), symbol_Y, lone_Y).to(torch.uint8)
+    symbol_T = torch.where(side_T == before_T, SAME, OTHER).to(torch.int8)
+    return torch.zeros_like(side_Y).index_copy_(0, turn_T, symbol_T)
 
 
-def _look_up(step_Y: Tensor) -> tuple[Tensor, Tensor]:
+def _contexts(symbol_Y: Tensor, base_K1: Tensor) -> Tensor:
+    """Context of each symbol, int32: which of those before it in its ring were turns."""
+    n_symbols = len(symbol_Y)
+    turned_Z = torch.cat([symbol_Y.new_zeros(CONTEXT_SYMBOLS), symbol_Y.clamp(max=1)]).int()
+    # Before a ring there were turns only; no phrase reads the padding that this overwrites.
+    for place in range(CONTEXT_SYMBOLS):
+        turned_Z.index_fill_(0, base_K1[:-1] + place, 1)
+    context_Y = torch.zeros_like(turned_Z[:n_symbols])
+    for place in range(CONTEXT_SYMBOLS):
+        context_Y = (context_Y << 1) + turned_Z[place : place + n_symbols]
+    return context_Y
+
+
+def _look_up(symbol_Y: Tensor, context_Y: Tensor) -> tuple[Tensor, Tensor]:
     """Byte of the phrase that would begin at each symbol, and where the next one would."""
-    tables = _trie()
-    next_S5 = upload(tables.next_S5, step_Y.device)
-    width_S5 = upload(tables.width_S5, step_Y.device)
-    last = len(step_Y) - 1
-    at_Y = torch.arange(len(step_Y), dtype=torch.int32, device=step_Y.device)
+    child_Q3 = trees().child_Q3
+    n_prefixes = len(child_Q3) // 3
+    n_phrases = int(child_Q3.max()) + 1 - n_prefixes
+    # A phrase stays where it is.
+    stays = np.repeat(np.arange(n_prefixes, n_prefixes + n_phrases, dtype=np.int32), 3)
+    next_S3 = upload(np.concatenate([child_Q3, stays]), symbol_Y.device)
+    last = len(symbol_Y) - 1
+    at_Y = torch.arange(len(symbol_Y), dtype=torch.int32, device=symbol_Y.device)
     at_Y = at_Y if last < 2**31 - PAD else at_Y.long()
-    node_Y = torch.zeros_like(at_Y)
-    for _ in range(FULL_WEIGHT):
-        entry_Y = node_Y * len(STEPS) + pick(step_Y, torch.clamp(at_Y, max=last))
-        at_Y = at_Y + pick(width_S5, entry_Y)
-        node_Y = pick(next_S5, entry_Y)
-    return (node_Y - tables.n_prefixes).to(torch.uint8), torch.clamp(at_Y, max=last).long()
-
-
-class _Trie(NamedTuple):
-    """Entry ``node * 5 + step``: node after it and symbols of it; phrases follow prefixes."""
-
-    n_prefixes: int
-    next_S5: np.ndarray
-    width_S5: np.ndarray
-
-
-@cache
-def _trie() -> _Trie:
-    """Build the steps from prefix to prefix to phrase; a phrase stays where it is."""
-    found = phrases()
-    prefixes = [""]
-    for prefix in prefixes:
-        grown = [prefix + step for step in STEPS[:2]]
-        prefixes += [one for one in grown if one not in found]
-    node_of = {text: node for node, text in enumerate([*prefixes, *found])}
-    next_S5 = np.repeat(np.arange(len(node_of), dtype=np.int32), len(STEPS))
-    width_S5 = np.zeros(len(next_S5), np.int32)
-    for node, prefix in enumerate(prefixes):
-        for place, step in enumerate(STEPS):
-            next_S5[node * len(STEPS) + place] = node_of[prefix + step]
-            width_S5[node * len(STEPS) + place] = len(step)
-    assert max(map(_weight, prefixes)) < FULL_WEIGHT
-    return _Trie(len(prefixes), next_S5, width_S5)
-
-
-def _weight(prefix: str) -> int:
-    return prefix.count("S") + prefix.count("A") // 2 * STEP_WEIGHT
+    node_Y = context_Y
+    for _ in range(MAX_PHRASE_SYMBOLS):
+        entry_Y = node_Y * 3 + pick(symbol_Y, torch.clamp(at_Y, max=last))
+        at_Y = at_Y + (node_Y < n_prefixes)
+        node_Y = pick(next_S3, entry_Y)
+    byte_Y = (node_Y - n_prefixes) % N_PHRASES
+    return byte_Y.to(torch.uint8), torch.clamp(at_Y, max=last).long()
 
 
 def _write(byte_P: Tensor, ring_P: Tensor, rings: Rings, n_masks: int) -> tuple[Tensor, Tensor]:

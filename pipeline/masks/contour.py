@@ -6,8 +6,9 @@ the right; parts that meet at a corner are one. After each crack the ring goes
 straight on (S) or turns, and a turn goes to the other side than the last one (A)
 or to the same side again (D); before the first one, the last turn counts as right.
 A ring starts at the left end of the first eastward crack in reading order (column
-by column), and its last turn is left out. Each byte stands for a phrase of
-symbols (`pipeline.masks._contour_tables.phrases`). Rings follow each other in the
+by column), and its last turn is left out. Each byte stands for a phrase of symbols,
+which depends on where the five symbols before it turned
+(`pipeline.masks._contour_tables.phrases`). Rings follow each other in the
 order of their starts; before each but the first stand the columns and rows from
 the last start to its own. The first start is known from the tight bbox.
 
@@ -16,8 +17,8 @@ Worked example: the 3x3 mask of `pipeline.masks.batch`::
     . X X       cracks from corner (1, 0)   E  E  S  W  S  W  N  N
     . X .       after each                  S  R  R  L  R  R  S (R)
     . . .       as symbols                  S  D  D  A  A  D  S
-                as phrases                  SD, DA, A, D, and S with 16 S more
-                as bytes                    208, 250, 251, 252, and 0, left out at the end
+                as phrases                  SD, D, AAD, and S with 3 S more
+                as bytes                    61, 46, 62, and 0, left out at the end
 
 The rules in full, with a reader to copy: docs/format.md.
 """
@@ -60,13 +61,13 @@ class CrackCode(enum.IntEnum):
     """Why a crack value cannot be read; the first fault found.
 
     `BBOX`: the box is not inside the image, or empty beside a value that is not.
-    `PHRASE`: a byte above 252 where a phrase is due. `START`: a start of a ring
+    `PHRASE`: a byte above 126 where a phrase is due. `START`: a start of a ring
     that is cut short, padded or longer than 5 bytes. `OPEN`: the bytes end before
     a ring is back at its start. `OUTSIDE`: a ring leaves the box. `TOO_LONG`: more
     than `MAX_STEPS` cracks. `NOT_TIGHT`: the mask does not reach every side of the
     box. `CROSSING`: rings that cross or are walked twice, so they bound no mask,
     or are joined otherwise than the rules say. `NOT_CANONICAL`: a mask, but not
-    written as the rules say (order, start, phrases, padding, zeros at the end).
+    written as the rules say (order, start, padding, zeros at the end).
     """
 
     OK = _numba_contour_walk.OK

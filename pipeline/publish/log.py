@@ -2,7 +2,7 @@
 
 A publication is a commit that carries our marker in its commit metadata::
 
-    {"maskpress.format": "0", "run_id": "9f…", "token": "c1…", "rows": 120,
+    {"maskpress.format": "1", "run_id": "9f…", "token": "c1…", "rows": 120,
      "versions": {"lineage": 4, "rejects": 4}}        # versions: of `compacted` only
 
 Delta cannot set a property of our own in the commit that creates a table, and a format

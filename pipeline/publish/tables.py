@@ -121,10 +121,16 @@ def open_tables(output_uri: str, version: int | None = None) -> dict[str, DeltaT
     Raises
     ------
     ConfigError
-        If nothing is published there, or not by Maskpress, or not up to that version.
+        If nothing is published there, or not by Maskpress, or not up to that version, or in
+        another format.
     """
     commit, version = publication_at(output_uri, version)
     assert commit.marker is not None
+    if commit.marker.format != FORMAT_VERSION:
+        raise ConfigError(
+            f"{output_uri}: has format {commit.marker.format} at version {version} of compacted, "
+            f"expected format {FORMAT_VERSION}; use the Maskpress that wrote it"
+        )
     versions = {**commit.marker.versions, "compacted": version}
     return {table: open_table(storage.join(output_uri, table), versions[table]) for table in TABLES}
 

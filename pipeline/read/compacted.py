@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.config import ReadConfig
-from pipeline.errors import InputError, MaskError
+from pipeline.config import FORMAT_VERSION, ReadConfig
+from pipeline.errors import InputError, MaskError, SchemaError
 from pipeline.read.parquet_file import ParquetKind, parquet_payloads, read_parquet, scan_parquet
 from pipeline.read.parquet_layout import Layout
 from pipeline.read.slices import FileScan, ReadResult, Slice, SourceContext
 from pipeline.storage import InputFile
 from pipeline.stored import coco_counts
 from schemas.compacted import COMPACTED_COLUMNS, MASK_COLUMNS
+from schemas.metadata import FORMAT_KEY
 
 FORMAT = "compacted"
 
@@ -63,6 +64,13 @@ def is_compacted(schema: pa.Schema) -> bool:
 
 
 def _find(uri: str, schema: pa.Schema, config: ReadConfig) -> Layout:
+    ours = FORMAT_VERSION.encode()
+    written = (schema.metadata or {}).get(FORMAT_KEY.encode(), ours)
+    if written != ours:
+        raise SchemaError(
+            f"{uri}: expected format {FORMAT_VERSION} of Maskpress, got {written.decode()} in the "
+            "footer; compact the inputs of that run again"
+        )
     id_type = "int" if pa.types.is_integer(schema.field("image_id").type) else "string"
     extras = [f for f in schema if f.name not in (*COMPACTED_COLUMNS, *config.drop)]
     return Layout(

@@ -6,6 +6,7 @@ import pytest
 from deltalake import write_deltalake
 
 from pipeline import storage
+from pipeline.config import FORMAT_VERSION
 from pipeline.errors import StorageError
 from pipeline.publish.address import delta_uri
 from pipeline.publish.log import (
@@ -37,7 +38,7 @@ def test_a_commit_says_who_published_what(output_uri: str) -> None:
     assert commit.timestamp_ms > 1_600_000_000_000
     assert commit.marker.run_id == run_name(1)
     assert commit.marker.token == "token-1"
-    assert commit.marker.format == "0"
+    assert commit.marker.format == FORMAT_VERSION
     assert commit.marker.rows == 7
     assert commit.marker.versions == {"lineage": 0, "rejects": 0}
 

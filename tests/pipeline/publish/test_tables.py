@@ -52,6 +52,29 @@ def test_create_replace_and_open_each_version(output_uri: str) -> None:
     assert open_tables(output_uri, 0)["rejects"].version() == 0
 
 
+@pytest.mark.parametrize("written", ["0", "7"])
+def test_tables_of_another_format_are_not_opened(
+    local_uri: str, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setattr(tables, "FORMAT_VERSION", written)
+    publish_run(local_uri, 1)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=f"has format {written} at version 0 .* format 1;"):
+        open_tables(local_uri)
+
+
+def test_a_run_replaces_tables_of_an_older_format(
+    local_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "FORMAT_VERSION", "0")
+    publish_run(local_uri, 1)
+    monkeypatch.undo()
+    publish_run(local_uri, 2)
+    assert rows_of(local_uri)["compacted"] == (7, {B})
+    with pytest.raises(ConfigError, match="has format 0 at version 0"):
+        open_tables(local_uri, 0)
+
+
 def test_a_run_without_rows_makes_empty_tables(output_uri: str) -> None:
     publish_run(output_uri, 1, {})
     assert rows_of(output_uri) == dict.fromkeys(TABLES, (0, set[str]()))

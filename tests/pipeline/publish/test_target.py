@@ -107,8 +107,8 @@ def test_a_foreign_delta_table_is_refused(out: Path, table: str) -> None:
 def test_a_newer_format_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_run(uri(out), 1)
     path = out / "compacted" / "_delta_log" / f"{0:020d}.json"
-    path.write_text(path.read_text().replace('"maskpress.format":"0"', '"maskpress.format":"7"'))
-    with pytest.raises(ConfigError, match="has format 7, this version writes format 0"):
+    path.write_text(path.read_text().replace('"maskpress.format":"1"', '"maskpress.format":"7"'))
+    with pytest.raises(ConfigError, match="has format 7, this version writes format 1"):
         inspect_target(uri(out), [])
     monkeypatch.setattr(target, "FORMAT_VERSION", "8")
     assert inspect_target(uri(out), []).versions["compacted"] == 0

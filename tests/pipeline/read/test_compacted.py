@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import storage
-from pipeline.config import ReadConfig
-from pipeline.errors import InputError
+from pipeline.config import FORMAT_VERSION, ReadConfig
+from pipeline.errors import InputError, SchemaError
 from pipeline.masks.contour import encode_crack
 from pipeline.masks.polygon import encode_polygon
 from pipeline.masks.rle import to_coco
 from schemas.compacted import compacted_schema
+from schemas.metadata import FORMAT_KEY
 from tests import oracle
 from tests.pipeline.read.files import read_whole
 from tests.strategies import bitmaps_of, to_batch
@@ -55,9 +56,12 @@ def make_rows(bitmaps: list[Any], encodings: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def write(folder: Path, rows: list[dict[str, Any]], **options: Any) -> storage.InputFile:
+def write(
+    folder: Path, rows: list[dict[str, Any]], written: str = FORMAT_VERSION, **options: Any
+) -> storage.InputFile:
     path = folder / "part-0.parquet"
-    table = pa.Table.from_pylist(rows, schema=compacted_schema("int", EXTRAS))
+    schema = compacted_schema("int", EXTRAS).with_metadata({FORMAT_KEY: written})
+    table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, path, **options)
     return storage.inspect_file(storage.to_uri(str(path)))
 
@@ -93,6 +97,12 @@ def test_damaged_masks_are_an_error(tmp_path: Path, encoding: str) -> None:
     rows[1][encoding] = b"\xff" + rows[1][encoding]
     with pytest.raises(InputError, match=rf"part-0.*{encoding}.*damaged"):
         read_whole(write(tmp_path, rows))
+
+
+def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
+    rows = make_rows([bitmap()] * 2, ["rle", "crack"])
+    with pytest.raises(SchemaError, match=r"part-0.* expected format 1 of Maskpress, got 0"):
+        read_whole(write(tmp_path, rows, written="0"))
 
 
 def test_unknown_encoding_is_an_error(tmp_path: Path) -> None:
