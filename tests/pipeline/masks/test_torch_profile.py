@@ -122,6 +122,7 @@ def test_memory_is_what_the_limits_say(
     n_items, n_chars = 2_000, len(strings.bytes_B)
     monkeypatch.setattr(_torch_arrays, "CPU_SHARE", 1)
     monkeypatch.setattr(torch_backend, "ITEMS_AT_ONCE", n_items)
+    torch_backend.from_coco(strings, sizes_N2, device=device)  # makes the host's buffers
     with Calls() as calls:
         found = torch_backend.group_masks(
             strings, sizes_N2, np.array([0, 16]), zeros, zeros > 0, None,
