@@ -73,17 +73,20 @@ ELSEWHERE = {
     36: ["test_nested.test_36_contiguous_ids_are_mapped"],
     37: ["test_hazards.test_37_duplicate_annotation_ids_are_kept"],
     39: ["test_hazards.test_39_unknown_image", "test_hazards.test_39_contradictory_images"],
-    40: ["test_hazards.test_damaged_files", "test_bombs.test_bombs_are_refused_in_bounds"],
+    40: ["test_hazard_files.test_damaged_files", "test_bombs.test_bombs_are_refused_in_bounds"],
     41: [
-        "test_parquet.test_41_damaged_files",
-        "test_parquet.test_41_damaged_pages",
-        "test_parquet.test_41_encrypted_by_arrow_itself",
+        "test_parquet_damage.test_41_damaged_files",
+        "test_parquet_damage.test_41_damaged_pages",
+        "test_parquet_damage.test_41_encrypted_by_arrow_itself",
         "test_parquet.test_columns_that_cannot_be_read",
     ],
-    42: ["test_bombs.test_bombs_are_refused_in_bounds", "test_parquet.test_42_dictionary_bomb"],
+    42: [
+        "test_bombs.test_bombs_are_refused_in_bounds",
+        "test_parquet_damage.test_42_dictionary_bomb",
+    ],
     43: [
         "test_nested.test_43_pickles_are_not_run",
-        "test_parquet.test_43_extension_types_are_not_touched",
+        "test_parquet_damage.test_43_extension_types_are_not_touched",
     ],
     44: ["test_hazards.test_44_names_and_paths_are_only_text"],
 }
