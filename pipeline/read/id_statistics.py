@@ -1,4 +1,4 @@
-"""Sample and number of the image ids of one file, gathered while its rows pass by."""
+"""What is gathered of the ids of one file while its rows pass by: of images, and of the rows."""
 
 from __future__ import annotations
 
@@ -76,3 +76,56 @@ class IdStatistics:
 
     def _thin(self) -> None:
         self._sample = [pair for pair in self._sample if pair[0] % self._stride == 0]
+
+
+class KeyIds:
+    """Counts the ids that come again, of rows that come in batches.
+
+    Ids that count up are kept as ranges, so that rows numbered one after the other take no
+    memory; others take 8 bytes each, and as much again while they are counted.
+    """
+
+    def __init__(self) -> None:
+        self._n_rows = 0
+        self._ranges: list[tuple[int, int]] = []
+        self._others: list[NDArray[np.int64]] = []
+
+    def add(self, ids: NDArray[np.int64]) -> None:
+        """Take in the ids of the next rows."""
+        if len(ids) == 0:
+            return
+        self._n_rows += len(ids)
+        start, stop = int(ids[0]), int(ids[-1]) + 1
+        if stop - start != len(ids) or not (ids[1:] > ids[:-1]).all():
+            self._others.append(ids)
+        elif self._ranges and self._ranges[-1][1] == start:
+            self._ranges[-1] = (self._ranges[-1][0], stop)
+        else:
+            self._ranges.append((start, stop))
+
+    def n_repeated(self) -> int:
+        """Return how many rows have the id of an earlier row; asked once, after the last row."""
+        others = np.concatenate([np.empty(0, np.int64), *self._others])
+        self._others.clear()
+        others.sort()
+        n_distinct = _count_sorted(others)
+        for start, stop in _united(self._ranges):
+            low, high = np.searchsorted(others, start), np.searchsorted(others, stop - 1, "right")
+            n_distinct += stop - start - _count_sorted(others[low:high])
+        return self._n_rows - n_distinct
+
+
+def _count_sorted(ids: NDArray[np.int64]) -> int:
+    """Return how many different ids there are among sorted ones."""
+    return int(np.count_nonzero(ids[1:] != ids[:-1])) + (len(ids) > 0)
+
+
+def _united(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges that do not meet and hold the same numbers, in order."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], stop))
+        else:
+            found.append((start, stop))
+    return found

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SchemaError
 from pipeline.read import _numba_json as compiled
-from pipeline.read.id_statistics import IdStatistics
+from pipeline.read.id_statistics import IdStatistics, KeyIds
 from pipeline.read.image_ids import convert_id
 from pipeline.read.json_stream import Elements
 from pipeline.read.limits import MAX_VALUE_BYTES
@@ -49,7 +49,7 @@ class RowScan:
         self._open: list[Any] = []  # first_row, n_rows, start, stop, min, max
         self._last_id: Any = None
         self._float_at: int | None = None
-        self._own_ids: list[NDArray[np.int64]] = []
+        self._own_ids = KeyIds()
 
     def add(self, found: Elements, count_N: NDArray[np.int64] | None = None) -> None:
         """Take in the next rows; or elements that hold `count_N` rows each."""
@@ -57,7 +57,7 @@ class RowScan:
         self.head = self.head or found
         ids, is_usable_N = self._convert_ids(found)
         self.statistics.add(ids, is_usable_N)
-        self._own_ids.append(found.own_id_N[(found.flags_N & compiled.HAS_OWN_ID) != 0])
+        self._own_ids.add(found.own_id_N[(found.flags_N & compiled.HAS_OWN_ID) != 0])
         self.has_category |= bool(np.any(found.flags_N & compiled.HAS_CATEGORY))
         self.has_segmentation |= bool(np.any(found.flags_N & compiled.HAS_SEGMENTATION))
         start_N, stop_N = found.start_N + found.base, found.stop_N + found.base
@@ -106,8 +106,7 @@ class RowScan:
 
     def n_repeated_ids(self) -> int:
         """Return how many rows have the key id of an earlier row."""
-        ids = np.concatenate([np.empty(0, np.int64), *self._own_ids])
-        return len(ids) - len(np.unique(ids))
+        return self._own_ids.n_repeated()
 
     def _find_new_images(self, ids: Any) -> NDArray[np.int64]:
         """Return, ascending, at which of the next rows another image begins than that before."""
