@@ -248,7 +248,7 @@ COMPARED = {
         clone sum
     """,
     "bool int32 int64 int8": """
-        zeros
+        index_fill zeros
     """,
     "bool int32 int64 int8 uint8": """
         new_zeros
@@ -258,9 +258,6 @@ COMPARED = {
     """,
     "bool int64": """
         _local_scalar_dense copy
-    """,
-    "bool int64 int8": """
-        index_fill
     """,
     "bool int64 int8 uint8": """
         eq nonzero
@@ -277,7 +274,7 @@ COMPARED = {
     "float32 float64": """
         div
     """,
-    "float32 float64 int32 int64": """
+    "float32 float64 int32 int64 int8": """
         clamp
     """,
     "float32 float64 int64 uint8": """
@@ -299,10 +296,11 @@ COMPARED = {
         fill min neg new_ones
     """,
     "int32 int64": """
-        cumsum minimum ne repeat_interleave scatter_add scatter_reduce stack zeros_like
+        __lshift cumsum minimum ne remainder repeat_interleave scatter_add
+        scatter_reduce stack
     """,
     "int32 int64 int8": """
-        scalar_tensor
+        scalar_tensor zeros_like
     """,
     "int32 int64 int8 uint8": """
         cat gt index_copy
@@ -314,8 +312,7 @@ COMPARED = {
         arange
     """,
     "int64": """
-        __lshift abs empty_like equal floor_divide le maximum remainder scatter
-        searchsorted sort
+        abs empty_like equal floor_divide le maximum scatter searchsorted sort
     """,
     "int64 int8": """
         new_full
