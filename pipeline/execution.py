@@ -20,10 +20,10 @@ import ray
 import ray.exceptions
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline import cluster, runs, storage, tasks
-from pipeline.config import CompactConfig
+from pipeline import cluster, estimate, runs, storage, tasks
+from pipeline.config import CompactConfig, EncodeConfig
 from pipeline.plan import Plan
-from pipeline.records import UnitRecord
+from pipeline.records import MaskSample, UnitRecord
 
 HERE_BYTES = 16 << 20
 """A run of one unit and no more input than this is done without Ray."""
@@ -35,6 +35,9 @@ ACTOR: dict[str, Any] = {**_WHOLE, "max_task_retries": 2}
 
 _PASSES = 4
 """How often units are given to Ray: once, and with care after workers died again and again."""
+
+_ENCODINGS_S = 600.0
+"""How long a worker may take for other encodings, kernels that it has to compile included."""
 
 _LOG = logging.getLogger("maskpress")
 
@@ -111,6 +114,22 @@ def execute(
             if record.unit not in done:
                 done |= {record.unit}
                 yield record
+
+
+def encoded_bytes(masks: Sequence[MaskSample], config: EncodeConfig) -> dict[str, int]:
+    """Return what some masks take in each encoding; nothing where that failed.
+
+    Where Ray is there, one of its workers is asked: it has loaded most of the kernels already,
+    and where one of them has to be compiled, or dies of a mask, the run is published before.
+    """
+    if not ray.is_initialized():
+        return estimate.encoded_bytes(masks, config)
+    ask = ray.remote(num_cpus=0, max_retries=1)(estimate.encoded_bytes)
+    try:
+        return ray.get(ask.remote(masks, config), timeout=_ENCODINGS_S)
+    except ray.exceptions.RayError as error:
+        _LOG.warning("other encodings were not tried: %s", str(error).partition("\n")[0])
+        return {}
 
 
 def stream(

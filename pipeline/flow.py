@@ -188,7 +188,9 @@ def make_page(
     images: report.ImageFolder | None = None,
 ) -> str:
     """End the report with what need not hold up a commit; return where its page is, or why not."""
-    report.try_encodings(document, records, config)
+    masks = [mask for record in records for mask in record.masks]
+    sizes = execution.encoded_bytes(masks, config.encode)
+    report.add_encodings(document, len(masks) if sizes else 0, sizes)
     timer.done("report")
     report.finish(output, document, plan, records, timer)
     page = report.render(output, plan.run_id, images)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import checks, publish, read, report, runs, storage, tasks
+from pipeline import checks, estimate, publish, read, report, runs, storage, tasks
 from pipeline.config import CompactConfig
 from pipeline.plan import Plan, ReadUnit, make_plan
 from pipeline.read.slices import SourceContext
@@ -121,7 +121,9 @@ def make_report(
     timer = report.Timer()
     timer.done("execute")
     document = report.build(plan, [result.record], config, timer)
-    report.try_encodings(document, [result.record], config)
+    masks = result.record.masks
+    sizes = estimate.encoded_bytes(masks, config.encode)
+    report.add_encodings(document, len(masks), sizes)
     return document, result
 
 
@@ -156,7 +158,8 @@ def run_here(path: Path, output: str, **steps: Any) -> dict[str, Any]:
                 list(tasks.write_units(done, context))
     records = runs.read_records(output, plan.run_id)
     document = report.build(plan, records, config, report.Timer())
-    report.try_encodings(document, records, config)
+    masks = [mask for record in records for mask in record.masks]
+    report.add_encodings(document, len(masks), estimate.encoded_bytes(masks, config.encode))
     report.write(output, document, records)
     schemas = tasks.schemas(plan)
     files = checks.before_commit(plan, records, output, schemas)

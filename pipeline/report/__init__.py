@@ -6,7 +6,7 @@ against the sums, `files` writes and reads what lies in ``OUT/reports/<run_id>/`
 renders, and `page` puts report.html together.
 """
 
-from pipeline.report.document import REPORT_VERSION, Timer, build, try_encodings
+from pipeline.report.document import REPORT_VERSION, Timer, add_encodings, build
 from pipeline.report.files import finish, read, render, render_missing, write
 from pipeline.report.gates import failed_gates, require_gates
 from pipeline.report.names import ImageFolder, file_namer, find_folder
@@ -15,6 +15,7 @@ __all__ = [
     "REPORT_VERSION",
     "ImageFolder",
     "Timer",
+    "add_encodings",
     "build",
     "failed_gates",
     "file_namer",
@@ -24,6 +25,5 @@ __all__ = [
     "render",
     "render_missing",
     "require_gates",
-    "try_encodings",
     "write",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
-from pipeline.estimate import choices, encoded_bytes, near_range
+from pipeline.estimate import choices, near_range
 from pipeline.evaluate import Truth
 from pipeline.measures import CATEGORIES, bounded
 from pipeline.plan import Plan
@@ -209,18 +209,12 @@ def _bytes(plan: Plan, records: Sequence[UnitRecord], numbers: dict[str, float])
     }
 
 
-def try_encodings(
-    document: dict[str, Any], records: Sequence[UnitRecord], config: CompactConfig
-) -> None:
-    """Add to a report what the sampled masks take in every encoding.
+def add_encodings(document: dict[str, Any], n_masks: int, sizes: dict[str, int]) -> None:
+    """Add to a report what so many sampled masks take in every encoding.
 
     Apart from `build`, for after the commit: a new node compiles polygons for half a minute.
     """
-    masks = [mask for record in records for mask in record.masks]
-    document["estimate"] |= {
-        "encoded_masks": len(masks),
-        "encoded_bytes": encoded_bytes(masks, config.encode),
-    }
+    document["estimate"] |= {"encoded_masks": n_masks, "encoded_bytes": sizes}
 
 
 def _estimate(

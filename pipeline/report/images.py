@@ -12,8 +12,6 @@ import re
 import warnings
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageOps
-
 from pipeline import storage
 from pipeline.errors import CompactionError
 from pipeline.records import GroupSample
@@ -96,12 +94,18 @@ def _crop(data: bytes, name: str, group: GroupSample, view: Window) -> Backdrop:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(data, name, group, view)
+    except ModuleNotFoundError:
+        return Backdrop(
+            "", "images are shown where the packages of maskpress[report] are installed"
+        )
     except Exception as error:
         # Decoders of damaged images raise whatever they like; the page does without.
         return Backdrop("", f"the image {name!r} is damaged: {type(error).__name__}: {error}")
 
 
 def _decode(data: bytes, name: str, group: GroupSample, view: Window) -> Backdrop:
+    from PIL import Image, ImageOps  # most pages need it not, and it takes a while to import
+
     opened: Any = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = opened.size
     if width * height > PIXELS:

@@ -1,8 +1,9 @@
 """COCO strings -> outlines as SVG paths, at the resolution of a small picture.
 
 Masks are sampled at the centres of squares, straight from their runs, so that the
-cost depends on the picture and not on the image. Worked example: the 2x2 mask
-``X . / X X`` is the path ``M0 0H1V1H2V2H0Z``.
+cost depends on the picture and not on the image. A page shows a few dozen masks, valid ones,
+so they are read without the compiled kernels, which take longer to load than that.
+Worked example: the 2x2 mask ``X . / X X`` is the path ``M0 0H1V1H2V2H0Z``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks import measure, rle
-from pipeline.masks.batch import CocoStrings, MaskBatch
+from pipeline.masks.batch import MaskBatch
 
 SIDE = 140
 """Squares along the longer side of a picture, at most."""
@@ -34,21 +34,37 @@ class Window(NamedTuple):
 
 
 def read_masks(texts: Sequence[str], height: int, width: int) -> MaskBatch:
-    """Return COCO strings of one image as runs."""
-    data = [text.encode("ascii") for text in texts]
-    offsets_N1 = np.concatenate(([0], np.cumsum([len(one) for one in data]))).astype(np.int64)
-    sizes_N2 = np.tile(np.array([[height, width]], np.int32), (len(data), 1))
-    return rle.from_coco(CocoStrings(np.frombuffer(b"".join(data), np.uint8), offsets_N1), sizes_N2)
+    """Return valid COCO strings of one image as runs."""
+    counts = [_counts(text) for text in texts]
+    offsets_N1 = np.cumsum([0, *map(len, counts)]).astype(np.int64)
+    sizes_N2 = np.tile(np.array([[height, width]], np.int32), (len(counts), 1))
+    counts_R = np.concatenate([np.empty(0, np.uint32), *counts])
+    return MaskBatch(size_hw_N2=sizes_N2, counts_R=counts_R, offsets_N1=offsets_N1)
+
+
+def _counts(text: str) -> NDArray[np.uint32]:
+    """Return the runs of a valid COCO string: pycocotools' format, a number at a time there."""
+    char_C = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    last_C = (char_C & 32) == 0
+    stop_R = np.flatnonzero(last_C) + 1
+    start_R = np.concatenate(([0], stop_R[:-1])).astype(np.int64)
+    place_C = np.arange(len(char_C)) - np.repeat(start_R, stop_R - start_R)
+    step_R = np.add.reduceat((char_C & 31) << 5 * place_C, start_R) if len(start_R) else start_R
+    step_R -= (char_C[stop_R - 1] & 16 > 0) * (np.int64(1) << 5 * (stop_R - start_R))
+    # From the fourth on, a number is the difference to the run two before.
+    step_R[1::2] = np.cumsum(step_R[1::2])
+    step_R[2::2] = np.cumsum(step_R[2::2])
+    return step_R.astype(np.uint32)
 
 
 def window(batch: MaskBatch, height: int, width: int, side: int = SIDE) -> Window:
     """Return the window that shows all the masks with a margin, cut at the image's border."""
-    box_N4 = measure.bbox_xywh(batch)
-    box_N4 = box_N4[box_N4[:, 2] > 0].astype(np.int64)
-    if not len(box_N4):
+    boxes = [_box(batch, row) for row in range(len(batch.size_hw_N2))]
+    found = [box for box in boxes if box is not None]
+    if not found:
         return Window(0, 0, 1, 1, 1)
-    left, top = box_N4[:, :2].min(axis=0).tolist()
-    right, bottom = (box_N4[:, :2] + box_N4[:, 2:]).max(axis=0).tolist()
+    left, top = (min(box[side] for box in found) for side in (0, 1))
+    right, bottom = (max(box[side] for box in found) for side in (2, 3))
     margin = max(1, round(MARGIN * max(right - left, bottom - top)))
     left, top = max(0, left - margin), max(0, top - margin)
     right, bottom = min(width, right + margin), min(height, bottom + margin)
@@ -59,14 +75,37 @@ def window(batch: MaskBatch, height: int, width: int, side: int = SIDE) -> Windo
 def sample(batch: MaskBatch, row: int, view: Window) -> NDArray[np.bool_]:
     """Return whether a mask has the pixel in the middle of every square, bool (rows, columns)."""
     height, width = (int(value) for value in batch.size_hw_N2[row])
-    ends_R = np.cumsum(
-        batch.counts_R[batch.offsets_N1[row] : batch.offsets_N1[row + 1]], dtype=np.int64
-    )
+    ends_R = _ends(batch, row)
     middle = view.step // 2
     x_W = np.minimum(view.x + view.step * np.arange(view.columns) + middle, width - 1)
     y_H = np.minimum(view.y + view.step * np.arange(view.rows) + middle, height - 1)
     place_HW = x_W[None, :] * np.int64(height) + y_H[:, None]
     return np.searchsorted(ends_R, place_HW, side="right") % 2 == 1
+
+
+def _ends(batch: MaskBatch, row: int) -> NDArray[np.int64]:
+    """Return where the runs of a mask end, int64 (R,)."""
+    first, end = batch.offsets_N1[row : row + 2]
+    return np.cumsum(batch.counts_R[first:end], dtype=np.int64)
+
+
+def _box(batch: MaskBatch, row: int) -> tuple[int, int, int, int] | None:
+    """Return left, top, right and bottom of a mask, the latter two exclusive; None if empty."""
+    height = int(batch.size_hw_N2[row, 0])
+    ends_R = _ends(batch, row)
+    start_F, stop_F = ends_R[0:-1:2], ends_R[1::2]
+    is_run_F = stop_F > start_F
+    start_F, last_F = start_F[is_run_F], stop_F[is_run_F] - 1
+    if not len(start_F):
+        return None
+    is_across = bool(np.any(start_F // height != last_F // height))
+    top, bottom = (0, height) if is_across else (start_F % height, last_F % height + 1)
+    return (
+        int(start_F.min() // height),
+        int(np.min(top)),
+        int(last_F.max() // height) + 1,
+        int(np.max(bottom)),
+    )
 
 
 def svg_path(is_in_HW: NDArray[np.bool_]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.masks import measure, rle
+from pipeline.masks.batch import CocoStrings
 from pipeline.report import outline
 from tests import oracle
 from tests.strategies import bitmaps_of
@@ -42,6 +44,34 @@ def inside(path: str, height: int, width: int) -> np.ndarray:
 def test_path_encloses_the_pixels(bitmap: np.ndarray) -> None:
     path = outline.svg_path(bitmap)
     assert np.array_equal(inside(path, *bitmap.shape), bitmap)
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 9).flatmap(lambda h: st.lists(bitmaps_of((h, 7)), min_size=1, max_size=3)))
+def test_masks_are_read_as_the_kernels_read_them(bitmaps: list[np.ndarray]) -> None:
+    height, width = bitmaps[0].shape
+    texts = [oracle.encode(bitmap).decode() for bitmap in bitmaps]
+    found = outline.read_masks(texts, height, width)
+    offsets_N1 = np.cumsum([0, *map(len, texts)])
+    strings = CocoStrings(np.frombuffer("".join(texts).encode(), np.uint8), offsets_N1)
+    expected = rle.from_coco(strings, found.size_hw_N2)
+    np.testing.assert_array_equal(found.offsets_N1, expected.offsets_N1)
+    np.testing.assert_array_equal(found.counts_R, expected.counts_R)
+    view, box_N4 = outline.window(found, height, width), measure.bbox_xywh(expected)
+    box_N4 = box_N4[box_N4[:, 2] > 0]
+    if len(box_N4):
+        left, top = np.maximum(box_N4[:, :2].min(axis=0) - 1, 0)
+        right, bottom = np.minimum((box_N4[:, :2] + box_N4[:, 2:]).max(axis=0) + 1, (width, height))
+        assert view == (left, top, right - left, bottom - top, 1)
+
+
+def test_long_runs_are_read() -> None:
+    bitmap = np.zeros((3000, 2000), bool)
+    bitmap[1500:, 700:702] = bitmap[17, 1000] = bitmap[:40, 1999] = True
+    found = outline.read_masks([oracle.encode(bitmap).decode()], *bitmap.shape)
+    assert found.counts_R.sum() == bitmap.size
+    assert found.counts_R.tolist()[:4] == [3000 * 700 + 1500, 1500, 1500, 1500]
+    assert found.counts_R.tolist()[-1] == 3000 - 40
 
 
 def test_picture_of_every_pixel_is_the_mask() -> None:
