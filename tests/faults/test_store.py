@@ -22,8 +22,8 @@ from tests.seaweed import S3Server
 FAULTS: tuple[Fault, ...] = ("error", "unavailable", "slow down", "refuse", "lose", "hang")
 PARTS = 4
 MOST_TRIES = {"error": 99, "slow down": 99, "refuse": 261}
-"""Of one request; a read whose connection ends is tried 250 times by s3fs and below it, and 11 times
-by Delta's client where both read it: the entries of a log."""
+"""Of one request; a read whose connection ends is tried 250 times by s3fs and below it, and 11
+times by Delta's client where both read it: the entries of a log."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
