@@ -7,6 +7,10 @@ code into a new folder, so that cache misses; and it does not see that a
 function of another file changed. Ours is keyed by content alone: of the
 kernel's file and, transitively, of all files of ours that it imports.
 
+Numba keeps a kernel's bitcode beside its machine code, so that other functions could
+take it in; reading that is two thirds of the time that loading takes. Ours leave it out:
+nothing that is compiled calls a kernel, only parts (a test holds it).
+
 That hooks into Numba where it promises nothing (`numba.core.caching`). Where a
 release has moved those parts, Numba's own cache is used, and
 `IS_KEYED_BY_CONTENT` is False.
@@ -20,14 +24,15 @@ The folder is ``NUMBA_CACHE_DIR``, else Numba's folder in the user's cache.
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
 import numba
 from numba.core import caching
 from numba.core.dispatcher import Dispatcher
@@ -40,7 +45,8 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point: cached on disk, without the GIL, C division rules.
 
-    Bounds checks are off unless ``NUMBA_BOUNDSCHECK=1`` is set.
+    Only Python calls it; what compiled code calls is a `part` or `inlined`. Bounds checks
+    are off unless ``NUMBA_BOUNDSCHECK=1`` is set.
     """
     if not IS_KEYED_BY_CONTENT:
         return numba.njit(cache=True, **_OPTIONS)(function)
@@ -94,27 +100,43 @@ def _sources(path: Path) -> dict[str, bytes]:
         source = waiting.pop()
         name = source.relative_to(ROOT).as_posix()
         if name not in contents:
-            contents[name] = source.read_bytes()
-            waiting += _imported(contents[name])
+            contents[name], imported = _read(source)
+            waiting += imported
     return contents
 
 
-def _imported(content: bytes) -> list[Path]:
-    """Files of ours that a source imports; all our imports are absolute."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(content)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    files = (ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names)
-    return [file for file in files if file.is_file()]
+@functools.cache
+def _read(path: Path) -> tuple[bytes, list[Path]]:
+    """Content of a file, and the files of ours that it imports; all our imports are absolute.
+
+    Words are looked for, not parsed: parsing took a third of the time that a worker needs to
+    start. What only looks like an import can but make a key change more often.
+    """
+    content = path.read_bytes()
+    names: set[str] = set()
+    for module, listed, plain in _IMPORT.findall(content.decode()):
+        words = _WORD.findall(listed + plain)
+        names |= {module, *(f"{module}.{word}" for word in words)} if module else set(words)
+    files = (ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in sorted(names))
+    return content, [file for file in files if file.is_file()]
+
+
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))", re.M
+)
+_WORD = re.compile(r"[\w.]+")
 
 
 def _cache_folder(key: str) -> Path:
     """Folder for what has this key: below ``NUMBA_CACHE_DIR`` or the user's cache."""
     home = numba.config.CACHE_DIR or caching.AppDirs("numba", appauthor=False).user_cache_dir
     return Path(home) / f"maskpress-{key}"
+
+
+def _bitcode(names: tuple[str, ...]) -> bytes:
+    """Bitcode of empty functions: Numba looks up in it which functions a library has."""
+    lines = [f'define void @"{name}"() {{ ret void }}' for name in names]
+    return llvmlite.binding.parse_assembly("\n".join(lines)).as_bitcode()
 
 
 try:
@@ -154,6 +176,16 @@ try:
             _ContentLocator,
             *caching.CompileResultCacheImpl._locator_classes,
         ]
+
+        def reduce(self, cres: Any) -> Any:
+            """Serialize what was compiled: its machine code, of its bitcode the names alone."""
+            reduced = super().reduce(cres)
+            match reduced:
+                case ((name, "object", (bytes() as machine_code, bytes())), *others):
+                    called = (cres.fndesc.llvm_func_name, cres.fndesc.llvm_cpython_wrapper_name)
+                    return ((name, "object", (machine_code, _bitcode(called))), *others)
+                case _:  # another release: as Numba does it
+                    return reduced
 
     class _ContentCache(caching.FunctionCache):
         _impl_class = _ContentCacheImpl

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 
 PIECES_PER_RUN = 3
 
 
-@kernel
+@part
 def cut_runs(counts_R, start, end, height, pieces):
     """Cut the runs of one mask, of both colours, into pieces; their number."""
     left_P, right_P, top_P, bottom_P, colour_P = pieces
@@ -50,7 +50,7 @@ def cut_runs(counts_R, start, end, height, pieces):
     return p
 
 
-@kernel
+@part
 def root_of(parent_P, p):
     """Find the piece that stands for the component of ``p``, halving the way to it."""
     while parent_P[p] != p:
@@ -59,7 +59,7 @@ def root_of(parent_P, p):
     return p
 
 
-@kernel
+@part
 def join(parent_P, p, q):
     """Unite the components of two pieces under the earlier of their roots."""
     p = root_of(parent_P, p)
@@ -70,7 +70,7 @@ def join(parent_P, p, q):
         parent_P[p] = q
 
 
-@kernel
+@part
 def join_columns(a, a_end, b, b_end, pieces, colour, reach, parent_P):
     """Unite pieces of one colour in adjacent columns that overlap, or miss by less than reach."""
     _, _, top_P, bottom_P, colour_P = pieces
@@ -88,7 +88,7 @@ def join_columns(a, a_end, b, b_end, pieces, colour, reach, parent_P):
                 b += 1
 
 
-@kernel
+@part
 def find_components(n_pieces, pieces, colour, reach, parent_P):
     """Unite touching pieces of one colour: reach 1 joins at corners (8), reach 0 does not (4)."""
     left_P, _, _, _, colour_P = pieces
@@ -107,7 +107,7 @@ def find_components(n_pieces, pieces, colour, reach, parent_P):
         column = after
 
 
-@kernel
+@part
 def flip_small(n_pieces, height, width, pieces, colour, reach, most_px, parent_P, area_P):
     """Flip each component of one colour of at most ``most_px`` pixels.
 
@@ -129,7 +129,7 @@ def flip_small(n_pieces, height, width, pieces, colour, reach, most_px, parent_P
             colour_P[p] = 1 - colour
 
 
-@kernel
+@part
 def join_runs(n_pieces, pieces, out_R, out):
     """Write the canonical runs of pieces; new end."""
     left_P, right_P, top_P, bottom_P, colour_P = pieces

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 
 # A signed index is checked for counting from the end, in every access of the tight loops.
 u64 = np.uint64
@@ -40,7 +40,7 @@ VISITED = (1 << 32) - 1
 STATE_BITS = ~15
 
 
-@kernel
+@part
 def split_runs(counts_R, start, end, height, width, col_C, row_C2):
     """Cut foreground at column ends into ``col_C`` and ``row_C2``: (code, how many).
 
@@ -84,7 +84,7 @@ def split_runs(counts_R, start, end, height, width, col_C, row_C2):
     return (OK if left == 0 else RUNS), n_runs
 
 
-@kernel
+@part
 def is_left_next(a, a_end, b, b_end, row_C2):
     """Whether node a of the left column comes before b of the right: T first at the same row."""
     if b == b_end:
@@ -92,7 +92,7 @@ def is_left_next(a, a_end, b, b_end, row_C2):
     return a < a_end and row_C2[u64(a)] * 2 + (a & 1) <= row_C2[u64(b)] * 2 + (b & 1)
 
 
-@kernel
+@part
 def link_line(left, left_end, right, right_end, row_C2, next_C2):
     """Pair the boundaries of two columns on their common grid line."""
     a = 2 * left
@@ -120,7 +120,7 @@ def link_line(left, left_end, right, right_end, row_C2, next_C2):
             next_C2[u64(second)] = first
 
 
-@kernel
+@part
 def link_runs(n_runs, col_C, row_C2, next_C2):
     """Link the nodes of all runs: ``next_C2[node]`` is the next horizontal crack of its ring."""
     left = 0
@@ -149,7 +149,7 @@ def link_runs(n_runs, col_C, row_C2, next_C2):
     link_line(left, right, right, right, row_C2, next_C2)
 
 
-@kernel
+@part
 def write_varint(value, bytes_B, out):
     """Write 7 bits a byte, lowest first, the top bit set where more follow; new end."""
     while value > 127:
@@ -160,7 +160,7 @@ def write_varint(value, bytes_B, out):
     return out + 1
 
 
-@kernel
+@part
 def write_symbol(symbol, state, move_S16, bytes_B, out):
     """Feed one stretch that writes a byte at most: (state, end)."""
     word = np.int64(move_S16[u64(state + symbol)])
@@ -168,7 +168,7 @@ def write_symbol(symbol, state, move_S16, bytes_B, out):
     return word >> 14 & STATE_BITS, out + (word >> 16 & 3)
 
 
-@kernel
+@part
 def write_straights(n_symbols, state, move_S16, bytes_B, out):
     """Feed straight symbols: (state, end)."""
     for _ in range(n_symbols):
@@ -176,7 +176,7 @@ def write_straights(n_symbols, state, move_S16, bytes_B, out):
     return state, out
 
 
-@kernel
+@part
 def write_ring(first, row_C2, next_C2, move_S16, finish_S16, state, n_steps, bytes_B, out, limit):
     """Follow one ring from its first node, marking nodes as visited: (end, cracks so far).
 
@@ -228,7 +228,7 @@ def write_ring(first, row_C2, next_C2, move_S16, finish_S16, state, n_steps, byt
     return out + (word >> 8), n_steps
 
 
-@kernel
+@part
 def write_rings(n_runs, col_C, row_C2, next_C2, move_S16, finish_S16, state, bytes_B, out):
     """Write all rings of a mask in the order of their first run: (code, end)."""
     before = -1

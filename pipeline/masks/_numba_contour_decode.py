@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.masks._contour_tables import EAST, FAST_SHIFT, WEST
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 from pipeline.masks._numba_contour_walk import (
     BBOX,
     CROSSING,
@@ -46,7 +46,7 @@ KEYS_OF_BYTE = 17
 EXTRA_KEYS = 64
 
 
-@kernel
+@part
 def compare_columns(left, left_end, right, right_end, shift, key_C):
     """Compare the runs of two neighbouring columns: (twice the common pixels, pairs that touch)."""
     column = 2 << shift
@@ -68,7 +68,7 @@ def compare_columns(left, left_end, right, right_end, shift, key_C):
     return common, touching
 
 
-@kernel
+@part
 def fill_slots(n_keys, width, shift, key_C, slot_16, filled_W):
     """Put keys into a few slots per column; False where a column has more keys."""
     for column in range(width):
@@ -84,7 +84,7 @@ def fill_slots(n_keys, width, shift, key_C, slot_16, filled_W):
     return True
 
 
-@kernel
+@part
 def empty_slots(width, shift, key_C, slot_16, filled_W):
     """Sort keys from their slots into ``key_C`` and compare columns, as `compare_all` does."""
     step = 2 << shift
@@ -132,7 +132,7 @@ def empty_slots(width, shift, key_C, slot_16, filled_W):
     return common, touching
 
 
-@kernel
+@part
 def sort_by_digits(n_keys, last_key, key_C, other_C, count_D):
     """Sort keys digit by digit, lowest first, for masks that slots cannot hold."""
     source = key_C
@@ -153,7 +153,7 @@ def sort_by_digits(n_keys, last_key, key_C, other_C, count_D):
     key_C[:n_keys] = source[:n_keys]
 
 
-@kernel
+@part
 def compare_all(n_keys, shift, key_C):
     """Compare the runs of every two neighbouring columns, as `compare_columns` does."""
     common = 0
@@ -176,7 +176,7 @@ def compare_all(n_keys, shift, key_C):
     return common, touching
 
 
-@kernel
+@part
 def write_counts(n_keys, origin, height, n_pixels, shift, key_C, counts_R, out):
     """Write the runs of sorted horizontal cracks: (area or -1, end).
 
@@ -209,7 +209,7 @@ def write_counts(n_keys, origin, height, n_pixels, shift, key_C, counts_R, out):
     return area if fault == 0 else -1, out
 
 
-@kernel
+@part
 def decode_one(
     bytes_B,
     at,

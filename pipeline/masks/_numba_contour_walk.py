@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.masks._contour_tables import FAST_SHIFT, FIRST_CONTEXT, KEY_ROOM
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import part
 from pipeline.masks._numba_contour import MAX_STEPS
 
 # A signed index is checked for counting from the end, in every access of the tight loops.
@@ -36,7 +36,7 @@ MARGIN = 32
 NO_KEY = 1 << 60
 
 
-@kernel
+@part
 def read_varint(bytes_B, at, end):
     """Read a minimal varint of at most 5 bytes: (value, next position), position -1 if none."""
     value = 0
@@ -51,7 +51,7 @@ def read_varint(bytes_B, at, end):
     return 0, -1
 
 
-@kernel
+@part
 def read_start(bytes_B, at, end, start, height, width, shift):
     """Read the start of the next ring: (code, next byte, start)."""
     columns, at = read_varint(bytes_B, at, end)
@@ -70,7 +70,7 @@ def read_start(bytes_B, at, end, start, height, width, shift):
     return OK, at, column << shift | row
 
 
-@kernel
+@part
 def walk_phrase(path, n_symbols, n_keys, position, start, step_4, key_C):
     """Walk a phrase crack by crack, up to the start: (symbols used, keys so far, position)."""
     for place in range(n_symbols):
@@ -84,7 +84,7 @@ def walk_phrase(path, n_symbols, n_keys, position, start, step_4, key_C):
     return n_symbols, n_keys, position
 
 
-@kernel
+@part
 def walk_ring(
     bytes_B,
     at,
@@ -170,7 +170,7 @@ def walk_ring(
     return OK, at, n_keys, n_steps, rotation + (state >> 1) - 2
 
 
-@kernel
+@part
 def walk(
     bytes_B,
     at,

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 
 CHUNK_BYTES = 32
 
@@ -37,7 +37,7 @@ def load_word(typingctx: Any, bytes_B: Any, at: Any) -> Any:
     return types.uint64(bytes_B, types.intp), lower
 
 
-@kernel
+@part
 def is_set(bytes_B, row, x, is_packed):
     """Whether a pixel is foreground; packed bits start at the highest."""
     if is_packed:
@@ -45,7 +45,7 @@ def is_set(bytes_B, row, x, is_packed):
     return bytes_B[row + x] != 0
 
 
-@kernel
+@part
 def differs(bytes_B, at, above):
     """Whether any of `CHUNK_BYTES` bytes differs from those above."""
     changed = load_word(bytes_B, at) ^ load_word(bytes_B, above)
@@ -55,7 +55,7 @@ def differs(bytes_B, at, above):
     return changed != 0
 
 
-@kernel
+@part
 def find_chunks(bytes_B, first, height, stride, chunk_K):
     """List the chunks of a mask that differ from the one above, and the ends of rows."""
     n_chunks = 0
@@ -72,7 +72,7 @@ def find_chunks(bytes_B, first, height, stride, chunk_K):
     return n_chunks
 
 
-@kernel
+@part
 def note_changes(
     bytes_B,
     first,
@@ -184,7 +184,7 @@ def read_bitmaps(
     return n_masks
 
 
-@kernel
+@part
 def sample(at, start, end, n_cells):
     """Cell in front of a pixel's centre and the share of the next one, in float32."""
     half = np.float32(0.5)
@@ -196,7 +196,7 @@ def sample(at, start, end, n_cells):
     return int(floor), cell - floor
 
 
-@kernel
+@part
 def cell_value(value_NHW, n, y, x):
     """Probability of a cell, 0 around the ROI."""
     if y < 0 or x < 0 or y >= value_NHW.shape[1] or x >= value_NHW.shape[2]:
@@ -204,7 +204,7 @@ def cell_value(value_NHW, n, y, x):
     return value_NHW[n, y, x]
 
 
-@kernel
+@part
 def paste_mask(
     value_NHW, n, box_N4, area_N4, height, width, threshold, cell_Y, share_Y, counts_R, out
 ):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 
 # Sentinels around each sorted stretch of keys: the merge never asks where it ends.
 LOWEST = -1
@@ -22,7 +22,7 @@ KEYS_AROUND = 2
 FARTHEST = 2**31
 
 
-@kernel
+@part
 def load_keys(counts_R, start, end, keys_E, out):
     """Write one mask's colour changes as sorted keys between sentinels; new end.
 
@@ -41,7 +41,7 @@ def load_keys(counts_R, start, end, keys_E, out):
     return out + 1
 
 
-@kernel
+@part
 def merge_keys(from_E, a, a_end, b, b_end, to_E):
     """Merge the stretches ``from_E[a:a_end]`` and ``from_E[b:b_end]`` into ``to_E[a:]``; its end.
 
@@ -78,7 +78,7 @@ def merge_keys(from_E, a, a_end, b, b_end, to_E):
     return a + n_keys + 2
 
 
-@kernel
+@part
 def sort_stretches(keys_E, spare_E, starts_K, ends_K, n_stretches):
     """Merge neighbouring stretches, round by round, into one; the array it ended up in."""
     while n_stretches > 1:
@@ -99,7 +99,7 @@ def sort_stretches(keys_E, spare_E, starts_K, ends_K, n_stretches):
     return keys_E
 
 
-@kernel
+@part
 def cancel_pairs(counts_R, start, end):
     """Drop changes there and back at one position from sorted positions; new end."""
     out = start
@@ -112,7 +112,7 @@ def cancel_pairs(counts_R, start, end):
     return out
 
 
-@kernel
+@part
 def sweep(keys_E, first, end, min_votes, n_pixels, counts_R, out):
     """Write the runs of pixels that ``min_votes`` masks have at least; new end.
 
@@ -143,7 +143,7 @@ def sweep(keys_E, first, end, min_votes, n_pixels, counts_R, out):
     return out
 
 
-@kernel
+@part
 def copy_mask(counts_R, start, end, out_R, out):
     """Copy one mask's runs; new end."""
     for place in range(start, end):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.masks._checks import MAX_PIXELS
-from pipeline.masks._jit import kernel
+from pipeline.masks._jit import kernel, part
 
 OK = 0
 RLE_SUM = 1
@@ -37,7 +37,7 @@ MAX_SIDE = 2**31 - 1
 ABSURD_PIXELS = 2**40
 
 
-@kernel
+@part
 def size_fault(height, width):
     """Code of one size; the order keeps the product inside int64."""
     if height < 1 or width < 1 or height > MAX_SIDE or width > MAX_SIDE:
@@ -54,7 +54,7 @@ def size_faults(size_hw_N2, code_N):
         code_N[n] = size_fault(size_hw_N2[n, 0], size_hw_N2[n, 1])
 
 
-@kernel
+@part
 def read_number(bytes_B, at, end):
     """Read a number of any length at ``at < end``: (value, next position, state)."""
     value = 0
@@ -77,13 +77,13 @@ def read_number(bytes_B, at, end):
     return 0, at, RLE_VARINT
 
 
-@kernel
+@part
 def run_fault(run, left):
     """Code of a run after which ``left`` pixels stay, at least one of both negative."""
     return RLE_NEGATIVE if run < 0 else RLE_SUM
 
 
-@kernel
+@part
 def end_fault(n_runs, left, n_pixels):
     """Code of a string that was read to its end."""
     if n_runs > n_pixels + EXTRA_RUNS:
@@ -91,7 +91,7 @@ def end_fault(n_runs, left, n_pixels):
     return OK if left == 0 else RLE_SUM
 
 
-@kernel
+@part
 def count_canonical_runs(bytes_B, at, end):
     """Count the runs of a valid string once zero runs are merged away."""
     n_runs = 0
@@ -113,7 +113,7 @@ def count_canonical_runs(bytes_B, at, end):
     return canonical
 
 
-@kernel
+@part
 def inspect_one(bytes_B, start, end, height, width):
     """Read one string: (code, is_canonical, area, x0, y0, x1, y1, n_runs); a fault has zeros.
 
@@ -201,7 +201,7 @@ def inspect_one(bytes_B, start, end, height, width):
     return code, is_canonical, area, first_x, top, last_x + 1, bottom, n_runs
 
 
-@kernel
+@part
 def merge_zero_runs(counts_R, start, end):
     """Make the runs of one mask in ``counts_R[start:end]`` canonical in place; new end."""
     out = start
@@ -224,7 +224,7 @@ def merge_zero_runs(counts_R, start, end):
     return out
 
 
-@kernel
+@part
 def decode_one(bytes_B, at, end, n_pixels, counts_R, out):
     """Write the runs of one string to ``counts_R[out:]``: (code, end of what was written)."""
     first = out

@@ -217,7 +217,7 @@ def check_image(height: int, width: int) -> None:
     MaskError
         Unless 1 <= h, w and h*w < 2**31.
     """
-    if _numba_rle.size_fault(height, width) != _numba_rle.OK:
+    if min(height, width) < 1 or int(height) * int(width) > _numba_rle.MAX_PIXELS:
         raise MaskError(f"expected 1 <= h, w and h*w < 2**31, got {height} x {width}")
 
 

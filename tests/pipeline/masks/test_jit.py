@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from pipeline.masks import _jit
 
@@ -163,6 +167,55 @@ def test_the_key_follows_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         "pipeline/masks/_numba_two.py",
     ]
     assert "pipeline/masks/_numba_one.py" not in _jit._sources(two)
+
+
+def test_imports_are_those_that_the_parser_finds() -> None:
+    for file in sorted((_jit.ROOT / "pipeline").rglob("*.py")):
+        names: list[str] = []
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        paths = {_jit.ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+        assert set(_jit._read(file)[1]) >= {path for path in paths if path.is_file()}, file
+
+
+def kernels_called_by(module: ModuleType) -> list[str]:
+    """Return what compiled functions of a module call that is kept on disk without bitcode."""
+    found: list[str] = []
+    for function in vars(module).values():
+        if isinstance(function, Dispatcher):
+            known = function.py_func.__globals__
+            called = (known.get(name) for name in function.py_func.__code__.co_names)
+            found += [
+                f"{function.py_func.__qualname__} calls {one.py_func.__qualname__}"
+                for one in called
+                if isinstance(one, Dispatcher) and isinstance(one._cache, _jit._ContentCache)
+            ]
+    return found
+
+
+def test_nothing_compiled_calls_a_kernel() -> None:
+    files = sorted((_jit.ROOT / "pipeline").rglob("_numba*.py"))
+    names = [".".join(file.relative_to(_jit.ROOT).with_suffix("").parts) for file in files]
+    assert len(names) > 30
+    for name in names:
+        assert kernels_called_by(importlib.import_module(name)) == []
+
+
+@_jit.kernel
+def entry(x):
+    return x + 1
+
+
+@_jit.part
+def calls_entry(x):
+    return entry(x)
+
+
+def test_a_call_of_a_kernel_is_seen() -> None:
+    assert kernels_called_by(sys.modules[__name__]) == ["calls_entry calls entry"]
 
 
 def test_every_kernel_has_a_content_key() -> None:
