@@ -6,7 +6,9 @@ The step is pure: the same rows give the same result whatever order they come in
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +27,8 @@ FILTERS = ("", "min_score", "min_area", "empty")
 """Why a row is filtered, by its number in `filter_N`; the first that applies counts."""
 
 
-class Deduplicated(NamedTuple):
+@dataclass(frozen=True)
+class Deduplicated:
     """What became of every row of a unit.
 
     Attributes
@@ -48,11 +51,21 @@ class Deduplicated(NamedTuple):
     instance_id_N: NDArray[np.int64]
     merged: Merged | None = None
 
-    @property
+    @cached_property
     def is_kept_N(self) -> NDArray[np.bool_]:
         """Whether each row is in COMPACTED."""
         own = self.grouping.leader_N == np.arange(len(self.grouping.leader_N))
         return own & (self.filter_N == 0)
+
+    @cached_property
+    def kept_M(self) -> NDArray[np.int64]:
+        """The rows that are in COMPACTED, in its order."""
+        return np.flatnonzero(self.is_kept_N)
+
+    @cached_property
+    def gone_L(self) -> NDArray[np.int64]:
+        """The rows that are in LINEAGE, in its order."""
+        return np.flatnonzero(~self.is_kept_N)
 
 
 def deduplicate(rows: OrderedRows, config: CompactConfig, kernels: Kernels = NUMBA) -> Deduplicated:
@@ -173,9 +186,7 @@ def lineage_table(result: Deduplicated, config: DedupConfig, run_id: str) -> pa.
 
     ``linked_source`` and ``linked_source_row`` are set by ``group="component"`` only.
     """
-    own_N = np.arange(len(result.filter_N))
-    is_filtered_N = result.filter_N > 0
-    index_M = np.flatnonzero(is_filtered_N | (result.grouping.leader_N != own_N))
+    index_M = result.gone_L
     leader_M = result.grouping.leader_N[index_M]
     linked_M = result.grouping.linked_N[index_M]
     is_merged_M = leader_M != index_M

@@ -71,7 +71,7 @@ def encode_rows(
     kernels : Kernels
         What writes crack code.
     """
-    index_M = np.flatnonzero(result.is_kept_N)
+    index_M = result.kept_M
     sizes = result.rows.table.select(["height", "width"]).take(pa.array(index_M))
     counts = merged_masks(result, index_M, config)
     stored = store_masks(counts, sizes, config.encode, kernels)
@@ -81,7 +81,7 @@ def encode_rows(
 def assemble(result: Deduplicated, stored: StoredMasks, run_id: str) -> pa.Table:
     """Return COMPACTED of the leaders, in order, with the given masks."""
     table = result.rows.table
-    index_M = np.flatnonzero(result.is_kept_N)
+    index_M = result.kept_M
     kept = table.select(_kept_columns(table)).take(pa.array(index_M))
     values: dict[str, pa.Array | pa.ChunkedArray] = {
         **dict(zip(kept.column_names, kept.columns, strict=True)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import typing
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import dedup
-from pipeline.arrow import pc
 from pipeline.columns import size_hw, to_strings
 from pipeline.config import CompactConfig, DedupConfig, EncodeConfig, Encoding
 from pipeline.dedup import Deduplicated, group_rows, image_seeds, mix
@@ -118,9 +118,8 @@ def choose_rows(result: Deduplicated, share: Share) -> Chosen:
     """Choose images by a hash of their id, and masks by a hash of their instance_id."""
     is_in_G = sample_images(result.rows, share.images)
     is_in_N = np.repeat(is_in_G, np.diff(result.rows.image_offsets_G1))
-    kept_M = np.flatnonzero(result.is_kept_N)
-    sampled_M = np.flatnonzero(is_in_N[kept_M])
-    hash_S = mix(~result.instance_id_N[kept_M[sampled_M]].astype(np.uint64))
+    sampled_M = np.flatnonzero(is_in_N[result.kept_M])
+    hash_S = mix(~result.instance_id_N[result.kept_M[sampled_M]].astype(np.uint64))
     return Chosen(is_in_G, sampled_M, sampled_M[_is_below(hash_S, share.masks)])
 
 
@@ -244,25 +243,35 @@ def sample_masks(encoded: Encoded, place_M: NDArray[np.int64]) -> list[MaskSampl
     ]
 
 
-def encoded_bytes(masks: Sequence[MaskSample], config: EncodeConfig) -> dict[str, int]:
-    """Return what some masks take in each encoding, by its name.
+class EncodingTrial(NamedTuple):
+    """What some masks take in each encoding, by its name; nothing where that failed.
+
+    `seconds` is how long whoever tried them took.
+    """
+
+    n_masks: int
+    sizes: dict[str, int]
+    seconds: float = 0.0
+
+
+def try_encodings(masks: Sequence[MaskSample], config: EncodeConfig) -> EncodingTrial:
+    """Find what some masks take in each encoding.
 
     The driver asks, once, of the masks of all units: workers need not load, or compile, what
     they do not write. A mask that an encoding cannot hold, or not with the present floor of
     fidelity, counts as what it would be stored as instead.
     """
-    names = sorted(typing.get_args(Encoding))
-    if not masks:
-        return dict.fromkeys(names, 0)
-    counts = pa.array([mask.counts.encode() for mask in masks], pa.large_binary())
-    schema = pa.schema([("height", pa.int32()), ("width", pa.int32())])
-    rows = pa.Table.from_pylist(msgspec.to_builtins(masks), schema)
-    found: dict[str, int] = {}
-    for name in names:
-        changed = dataclasses.replace(config, encoding=name)
-        columns = pa.table(store_masks(counts, rows, changed).columns)
-        found[name] = int(pc.sum(stored_lengths(columns)).as_py() or 0)
-    return found
+    started = time.perf_counter()
+    sizes = dict.fromkeys(sorted(typing.get_args(Encoding)), 0)
+    if masks:
+        counts = pa.array([mask.counts.encode() for mask in masks], pa.large_binary())
+        schema = pa.schema([("height", pa.int32()), ("width", pa.int32())])
+        rows = pa.Table.from_pylist(msgspec.to_builtins(masks), schema)
+        for name in sizes:
+            changed = dataclasses.replace(config, encoding=name)
+            columns = pa.table(store_masks(counts, rows, changed).columns)
+            sizes[name] = int(stored_lengths(columns).sum())
+    return EncodingTrial(len(masks), sizes, time.perf_counter() - started)
 
 
 def take_images(all_rows: OrderedRows, is_in_G: NDArray[np.bool_]) -> OrderedRows:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.arrow import pc
-from pipeline.columns import one_chunk
+from pipeline.columns import is_valid, one_chunk, to_strings
 from pipeline.dedup import Deduplicated
 from pipeline.quality import Drifts
 from pipeline.records import CategoryCounts, UnitRecord
@@ -51,51 +51,55 @@ def measure(
     drifts : Drifts
         What storing the kept rows changed.
     """
-    table = result.rows.table
-    length_N = _lengths(table["counts"]).to_numpy().astype(np.int64)
-    is_filtered_N = result.filter_N > 0
-    stored = stored_lengths(compacted)
+    length_N = _lengths(result.rows.table["counts"])
+    found = by_category(result, length_N, compacted, lineage, drifts)
+    is_filtered_L = result.filter_N[result.gone_L] > 0
+    gone_bytes_L = length_N[result.gone_L]
+    filtered_bytes = int(gone_bytes_L[is_filtered_L].sum())
+    every = found.values()
     record.numbers |= {
         "images": len(result.rows.image_offsets_G1) - 1,
-        "input_mask_bytes": int(length_N.sum()),
-        "filtered_mask_bytes": int(length_N[is_filtered_N].sum()),
-        "merged_mask_bytes": int(length_N[~is_filtered_N & ~result.is_kept_N].sum()),
-        "stored_mask_bytes": int(pc.sum(stored).as_py() or 0),
+        "input_mask_bytes": sum(counts.input_bytes for counts in every),
+        "filtered_mask_bytes": filtered_bytes,
+        "merged_mask_bytes": int(gone_bytes_L.sum()) - filtered_bytes,
+        "stored_mask_bytes": sum(sum(counts.stored_bytes.values()) for counts in every),
         "candidate_pairs": result.grouping.n_candidate_pairs,
         "walked_pairs": result.grouping.n_walked_pairs,
-        "iou_sum": float(pc.sum(lineage["iou"]).as_py() or 0.0),
-        "fidelity_sum": float(pc.sum(compacted["fidelity"]).as_py() or 0.0),
-        "mask_area": int(drifts.mask_area_M.sum()),
-        "stored_area": int(pc.sum(compacted["area"]).as_py() or 0),
+        "iou_sum": sum(counts.iou_sum for counts in every),
+        "fidelity_sum": sum(counts.fidelity_sum for counts in every),
+        "mask_area": sum(counts.mask_area for counts in every),
+        "stored_area": sum(counts.stored_area for counts in every),
     }
     boundary_S = drifts.boundary_M[~np.isnan(drifts.boundary_M)]
-    size_M = compacted["n_merged"].to_numpy().astype(np.int64) + 1
-    bin_M = np.minimum(np.log2(np.maximum(size_M, 1)).astype(np.int64), GROUP_BINS - 1)
     record.histograms |= {
-        "merged_iou": unit_histogram(pc.drop_null(lineage["iou"])),
-        "fidelity": unit_histogram(compacted["fidelity"]),
-        "boundary": unit_histogram(pa.chunked_array([boundary_S])),
-        "group_size": np.bincount(bin_M, minlength=GROUP_BINS).tolist(),
+        "merged_iou": unit_histogram(pc.drop_null(lineage["iou"]).to_numpy()),
+        "fidelity": unit_histogram(compacted["fidelity"].to_numpy()),
+        "boundary": unit_histogram(boundary_S),
+        "group_size": group_histogram(compacted["n_merged"].to_numpy()),
     }
-    found = by_category(result, length_N, compacted, lineage, drifts)
     record.categories = bounded(found, CATEGORIES)
 
 
-def unit_histogram(values: pa.ChunkedArray) -> list[int]:
+def unit_histogram(values_V: NDArray[np.float64]) -> list[int]:
     """Return how many values fall in each bin: ``min(floor(value * IOU_BINS), IOU_BINS - 1)``."""
-    bin_V = np.minimum(np.floor(values.to_numpy() * IOU_BINS), IOU_BINS - 1).astype(np.int64)
-    return np.bincount(bin_V, minlength=IOU_BINS).tolist()
+    bin_V = (values_V * IOU_BINS).astype(np.int64)  # cut off, which is the floor: none is below 0
+    return np.bincount(np.minimum(bin_V, IOU_BINS - 1), minlength=IOU_BINS).tolist()
 
 
-def stored_lengths(compacted: pa.Table) -> pa.ChunkedArray:
-    """Return the bytes of every stored mask, whichever column it is in, int64."""
-    columns = [compacted[name] for name in MASK_COLUMNS]
-    lengths = [_lengths(column) for column in columns if column.null_count < len(column)]
-    if not lengths:
-        return pa.chunked_array([pa.repeat(pa.scalar(0, pa.int64()), len(compacted))])
-    total_M = lengths[0]
-    for more in lengths[1:]:
-        total_M = pc.add(total_M, more)
+def group_histogram(n_merged_M: NDArray[np.integer]) -> list[int]:
+    """Return how many groups fall in each bin of sizes, from the rows that each has merged."""
+    n_of_size = np.bincount(n_merged_M + 1)
+    size_S = np.flatnonzero(n_of_size)
+    bin_S = np.minimum(np.log2(size_S).astype(np.int64), GROUP_BINS - 1)
+    return total(bin_S, n_of_size[size_S], GROUP_BINS).tolist()
+
+
+def stored_lengths(compacted: pa.Table) -> NDArray[np.int64]:
+    """Return the bytes of every stored mask, whichever column it is in, int64 (M,)."""
+    total_M = np.zeros(len(compacted), np.int64)
+    for name in MASK_COLUMNS:
+        if compacted[name].null_count < len(compacted):
+            total_M += _lengths(compacted[name])
     return total_M
 
 
@@ -114,89 +118,84 @@ def by_category(
     category = one_chunk(result.rows.table["category_id"])
     encoded = pc.dictionary_encode(category, null_encoding="encode")
     names = ["null" if value is None else str(value) for value in encoded.dictionary.to_pylist()]
-    found = [CategoryCounts() for _ in names]
     code_N = encoded.indices.to_numpy().astype(np.int64)
-    is_kept_N = result.is_kept_N
-    _set(found, "input_bytes", code_N, length_N)
-    _add_gone(found, code_N[np.flatnonzero(~is_kept_N)], lineage)
-    code_M = code_N[np.flatnonzero(is_kept_N)]
+    code_M = code_N[result.kept_M]
+    sums = {"input_bytes": total(code_N, length_N, len(names))}
+    sums |= _gone(code_N[result.gone_L], lineage, len(names))
+    sums |= _fidelity(code_M, compacted, len(names))
+    sums |= _drifts(code_M, compacted, drifts, len(names))
+    fields = zip(*(sum_K.tolist() for sum_K in sums.values()), strict=True)
+    found = [CategoryCounts(**dict(zip(sums, row, strict=True))) for row in fields]
     _add_stored(found, code_M, compacted)
-    _add_drifts(found, code_M, compacted, drifts)
     return dict(zip(names, found, strict=True))
 
 
-def _add_gone(found: list[CategoryCounts], code_L: NDArray[np.int64], lineage: pa.Table) -> None:
+def _gone(code_L: NDArray[np.int64], lineage: pa.Table, n_codes: int) -> dict[str, NDArray[Any]]:
     """Count merged and filtered rows; LINEAGE has the rows that are not kept, in their order."""
-    iou, code_R = lineage["iou"], code_L
+    iou, code_R, code_F = lineage["iou"], code_L, code_L[:0]
     if iou.null_count:
         is_merged_L = pc.is_valid(iou).to_numpy(zero_copy_only=False)
-        _set(found, "filtered", code_L[~is_merged_L])
-        code_R, iou = code_L[is_merged_L], iou.drop_null()
-    _set(found, "merged", code_R)
-    _set(found, "iou_sum", code_R, iou.to_numpy())
+        code_R, code_F, iou = code_L[is_merged_L], code_L[~is_merged_L], iou.drop_null()
+    return {
+        "filtered": np.bincount(code_F, minlength=n_codes),
+        "merged": np.bincount(code_R, minlength=n_codes),
+        "iou_sum": total(code_R, iou.to_numpy(), n_codes),
+    }
 
 
 def _add_stored(
     found: list[CategoryCounts], code_M: NDArray[np.int64], compacted: pa.Table
 ) -> None:
-    """Count kept masks, their bytes and their fidelity."""
-    n_codes = len(found)
+    """Count kept masks and their bytes, by encoding."""
     for name, column in MASK_COLUMN_OF.items():
-        masks = compacted[column]
+        masks = one_chunk(compacted[column])
         if masks.null_count == len(masks):
             continue
-        code_E, bytes_E = code_M, _lengths(masks).to_numpy()
+        code_E, bytes_E = code_M, _lengths(masks)
         if masks.null_count:
-            place_E = np.flatnonzero(pc.is_valid(masks).to_numpy(zero_copy_only=False))
+            place_E = np.flatnonzero(is_valid(masks))
             code_E, bytes_E = code_M[place_E], bytes_E[place_E]
-        n_K = np.bincount(code_E, minlength=n_codes)
-        bytes_K = total(code_E, bytes_E, n_codes)
+        n_K = np.bincount(code_E, minlength=len(found))
+        bytes_K = total(code_E, bytes_E, len(found))
         for code in np.flatnonzero(n_K).tolist():
             found[code].masks[name] = int(n_K[code])
             found[code].stored_bytes[name] = int(bytes_K[code])
+
+
+def _fidelity(
+    code_M: NDArray[np.int64], compacted: pa.Table, n_codes: int
+) -> dict[str, NDArray[np.float64]]:
+    """Sum up the IoU of what is stored with what it stands for; most often all is 1."""
     fidelity_M = compacted["fidelity"].to_numpy()
     lossy_L = np.flatnonzero(fidelity_M < 1)
-    _set(found, "fidelity_sum", code_M, fidelity_M if len(lossy_L) else None)
     lowest_K = np.ones(n_codes)
     np.minimum.at(lowest_K, code_M[lossy_L], fidelity_M[lossy_L])
-    for code in np.unique(code_M[lossy_L]).tolist():
-        found[code].min_fidelity = float(lowest_K[code])
+    values_M = fidelity_M if len(lossy_L) else None
+    sum_K = np.bincount(code_M, values_M, n_codes).astype(np.float64)
+    return {"fidelity_sum": sum_K, "min_fidelity": lowest_K}
 
 
-def _add_drifts(
-    found: list[CategoryCounts], code_M: NDArray[np.int64], compacted: pa.Table, drifts: Drifts
-) -> None:
+def _drifts(
+    code_M: NDArray[np.int64], compacted: pa.Table, drifts: Drifts, n_codes: int
+) -> dict[str, NDArray[Any]]:
     """Sum up pixels, and what was measured of boundaries."""
     moved_L = np.flatnonzero(drifts.drift_M)
     change_L = compacted["area"].to_numpy()[moved_L] - drifts.mask_area_M[moved_L]
-    mask_area_K = total(code_M, drifts.mask_area_M, len(found))
-    stored_area_K = mask_area_K + total(code_M[moved_L], change_L, len(found))
-    largest_K = np.zeros(len(found))
+    mask_area_K = total(code_M, drifts.mask_area_M, n_codes)
+    largest_K = np.zeros(n_codes)
     np.maximum.at(largest_K, code_M[moved_L], np.abs(drifts.drift_M[moved_L]))
     measured_S = np.flatnonzero(~np.isnan(drifts.boundary_M))
     code_S, boundary_S = code_M[measured_S], drifts.boundary_M[measured_S]
-    lowest_K = np.ones(len(found))
+    lowest_K = np.ones(n_codes)
     np.minimum.at(lowest_K, code_S, boundary_S)
-    _set(found, "boundary_masks", code_S)
-    _set(found, "boundary_sum", code_S, boundary_S)
-    for name, values_K in (
-        ("max_drift", largest_K),
-        ("min_boundary", lowest_K),
-        ("mask_area", mask_area_K),
-        ("stored_area", stored_area_K),
-    ):
-        for counts, value in zip(found, values_K.tolist(), strict=True):
-            setattr(counts, name, value)
-
-
-def _set(found: list[CategoryCounts], name: str, code_V: Any, values_V: Any = None) -> None:
-    """Set a field to the sum of the values of each category, or to the number of its rows."""
-    n_codes = len(found)
-    sum_K = np.bincount(code_V, minlength=n_codes)
-    if values_V is not None:
-        sum_K = total(code_V, values_V, n_codes)
-    for counts, value in zip(found, sum_K.tolist(), strict=True):
-        setattr(counts, name, value)
+    return {
+        "mask_area": mask_area_K,
+        "stored_area": mask_area_K + total(code_M[moved_L], change_L, n_codes),
+        "max_drift": largest_K,
+        "boundary_masks": np.bincount(code_S, minlength=n_codes),
+        "boundary_sum": total(code_S, boundary_S, n_codes),
+        "min_boundary": lowest_K,
+    }
 
 
 def total(code_V: NDArray[np.int64], values_V: NDArray[Any], n_codes: int) -> NDArray[Any]:
@@ -222,5 +221,8 @@ def bounded(found: dict[str, CategoryCounts], limit: int) -> dict[str, CategoryC
     return kept
 
 
-def _lengths(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.binary_length(column).cast(pa.int64()), 0)
+def _lengths(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the bytes of every value of a string or binary column, int64; 0 where it is null."""
+    array = one_chunk(column)
+    length_N = np.diff(to_strings(array).offsets_N1)
+    return np.where(is_valid(array), length_N, 0) if array.null_count else length_N

@@ -67,7 +67,7 @@ def choose(
     list of GroupSample
         At most `PER_KIND` of each of `KINDS`; empty for no rows.
     """
-    kept_M = np.flatnonzero(result.is_kept_N)
+    kept_M = result.kept_M
     id_M = result.instance_id_N[kept_M]
     fidelity_M = compacted["fidelity"].to_numpy()
     n_merged_M = compacted["n_merged"].to_numpy().astype(np.float64)
@@ -124,7 +124,7 @@ def lowest_overlap(
     """
     leader_N = result.grouping.leader_N
     overlap = lineage[config.dedup.overlap]
-    gone_L = np.flatnonzero(~result.is_kept_N)
+    gone_L = result.gone_L
     if overlap.null_count:
         gone_L = gone_L[pc.is_valid(overlap).to_numpy(zero_copy_only=False)]
         overlap = overlap.drop_null()

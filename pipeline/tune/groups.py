@@ -35,7 +35,7 @@ class Merged(NamedTuple):
     @property
     def kept_M(self) -> NDArray[np.int64]:
         """Rows that are kept."""
-        return np.flatnonzero(self.result.is_kept_N)
+        return self.result.kept_M
 
 
 class MaskPool(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +118,7 @@ def decide(base: Deduplicated, found: Overlaps, config: DedupConfig) -> Deduplic
     area_N = base.grouping.area_N
     blank = np.zeros(n_rows, bool)
     grouping = Grouping(leader_N, leader_N, area_N, blank, area_N, 0, 0)
-    return base._replace(grouping=grouping, merged=None)
+    return dataclasses.replace(base, grouping=grouping, merged=None)
 
 
 def _stretches(offsets_G1: NDArray[np.int64]) -> list[tuple[int, int]]:

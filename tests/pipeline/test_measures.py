@@ -149,7 +149,7 @@ def test_neighbouring_choices_merge_as_they_say(
     for name, (_, dedup) in estimate.choices(config.dedup).items():
         other = compact(rows, dedup=dedup, filter=config.filter)
         assert numbers[f"sample_merged.{name}"] == other.record.numbers["sample_merged"]
-    tried = estimate.encoded_bytes(result.record.masks, config.encode)
+    tried = estimate.try_encodings(result.record.masks, config.encode).sizes
     assert list(tried) == ["crack", "polygon", "rle"]
     for encoding, size in tried.items():
         other = compact(
@@ -217,4 +217,5 @@ def test_masks_with_the_longest_strings_are_not_tried(monkeypatch: pytest.Monkey
 
 
 def test_no_masks_are_tried_without_loading_what_tries_them() -> None:
-    assert estimate.encoded_bytes([], EncodeConfig()) == {"crack": 0, "polygon": 0, "rle": 0}
+    found = estimate.try_encodings([], EncodeConfig())
+    assert found[:2] == (0, {"crack": 0, "polygon": 0, "rle": 0})
