@@ -9,7 +9,8 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 PROPOSALS := demo-data/proposals_results.json
-INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt \
+# Compiled to bytecode once, as pip does: processes without it start in twice the time.
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt \
 	$(addprefix --find-links ,$(PIP_FIND_LINKS))
 
 setup: .venv/.dev
