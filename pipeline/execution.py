@@ -22,6 +22,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from pipeline import cluster, estimate, runs, storage, tasks
 from pipeline.config import CompactConfig, EncodeConfig
+from pipeline.estimate import EncodingTrial
 from pipeline.plan import Plan
 from pipeline.records import MaskSample, UnitRecord
 
@@ -116,20 +117,24 @@ def execute(
                 yield record
 
 
-def encoded_bytes(masks: Sequence[MaskSample], config: EncodeConfig) -> dict[str, int]:
-    """Return what some masks take in each encoding; nothing where that failed.
+def try_encodings(masks: Sequence[MaskSample], config: EncodeConfig) -> Callable[[], EncodingTrial]:
+    """Begin to try some masks in every encoding; return what waits for the result.
 
     Where Ray is there, one of its workers is asked: it has loaded most of the kernels already,
-    and where one of them has to be compiled, or dies of a mask, the run is published before.
+    and where one of them has to be compiled, or dies of a mask, nothing waits for it but the page.
     """
-    if not ray.is_initialized():
-        return estimate.encoded_bytes(masks, config)
-    ask = ray.remote(num_cpus=0, max_retries=1)(estimate.encoded_bytes)
-    try:
-        return ray.get(ask.remote(masks, config), timeout=_ENCODINGS_S)
-    except ray.exceptions.RayError as error:
-        _LOG.warning("other encodings were not tried: %s", str(error).partition("\n")[0])
-        return {}
+    if not masks or not ray.is_initialized():
+        return lambda: estimate.try_encodings(masks, config)
+    ask = ray.remote(num_cpus=0, max_retries=1)(estimate.try_encodings).remote(masks, config)
+
+    def wait() -> EncodingTrial:
+        try:
+            return ray.get(ask, timeout=_ENCODINGS_S)
+        except ray.exceptions.RayError as error:
+            _LOG.warning("other encodings were not tried: %s", str(error).partition("\n")[0])
+            return EncodingTrial(0, {})
+
+    return wait
 
 
 def stream(

@@ -1,11 +1,10 @@
-"""The pipeline on one screen: look -> plan -> do the units -> check -> report -> publish.
+"""The pipeline on one screen: look -> plan -> do the units -> end (check, report, publish).
 
 `pipeline.execution` moves the units through Ray: read -> (shuffle) -> dedup + encode -> write.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ import ray
 from pipeline import (
     checks,
     cluster,
+    ending,
     evaluate,
     execution,
     publish,
@@ -159,44 +159,11 @@ def _run(config: CompactConfig, progress: Progress, limits: watch.Watch) -> Outc
     with publish.beating(output, run_id):
         records = compact_units(plan, config, output, progress, limits)
         timer.done("execute")
-        schemas = tasks.schemas(plan)
-        files = checks.before_commit(plan, records, output, schemas)
-        timer.done("verify")
-        metrics = evaluate.compare(truth, plan, records, config, output) if truth else None
-        timer.done("metrics")
-        reason = cluster.choose_backend(config).reason
-        document = report.build(plan, records, config, timer, metrics, truth, reason)
-        report.write(output, document, records, report.file_namer(images, plan, truth))
-        if report.failed_gates(document):
-            make_page(output, document, plan, records, config, timer, images)
-            report.require_gates(document)
-        limits.check()
-        limits.hold()
-        versions = publish.publish(target, run_id, secrets.token_hex(8), files, schemas, {})
-        timer.done("publish")
-    page = make_page(output, document, plan, records, config, timer, images)
-    return Outcome("published", run_id, document, versions, plan, page)
-
-
-def make_page(
-    output: str,
-    document: dict[str, Any],
-    plan: Plan,
-    records: Sequence[UnitRecord],
-    config: CompactConfig,
-    timer: report.Timer,
-    images: report.ImageFolder | None = None,
-) -> str:
-    """End the report with what need not hold up a commit; return where its page is, or why not."""
-    masks = [mask for record in records for mask in record.masks]
-    sizes = execution.encoded_bytes(masks, config.encode)
-    report.add_encodings(document, len(masks) if sizes else 0, sizes)
-    timer.done("report")
-    report.finish(output, document, plan, records, timer)
-    page = report.render(output, plan.run_id, images)
-    timer.done("page")
-    report.finish(output, document, plan, records, timer)
-    return page
+        done = ending.Done(output, plan, config, records, timer, truth, images)
+        reported = ending.write_report(done)
+        versions = ending.commit(done, reported, target, limits)
+    page = ending.write_page(done, reported)
+    return Outcome("published", run_id, reported.document, versions, plan, page)
 
 
 def is_live(target: publish.Target, run_id: str) -> bool:

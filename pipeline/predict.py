@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from pipeline import checks, cluster, execution, flow, publish, report, storage, tasks, watch
+from pipeline import (
+    checks,
+    cluster,
+    ending,
+    execution,
+    flow,
+    publish,
+    report,
+    storage,
+    tasks,
+    watch,
+)
 from pipeline.checks import RejectLimit
 from pipeline.config import CompactConfig, ReadConfig
 from pipeline.detector import DetectConfig, DetectUnits, ImageUnit
@@ -29,7 +39,7 @@ from pipeline.storage import InputFile
 from pipeline.totals import Totals
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-IMAGE_SUFFIXES = (*_ENDINGS, *(ending.upper() for ending in _ENDINGS))
+IMAGE_SUFFIXES = (*_ENDINGS, *(suffix.upper() for suffix in _ENDINGS))
 """Endings by which the files of a directory count as images."""
 
 HERE_IMAGES = 16
@@ -104,21 +114,11 @@ def _run(
         plan = msgspec.structs.replace(plan, n_rows=n_rows)
         _limit_rejects(plan, records, config)
         timer.done("execute")
-        schemas = tasks.schemas(plan)
-        files = checks.before_commit(plan, records, output, schemas)
-        timer.done("verify")
-        reason = cluster.choose_backend(config).reason
-        document = report.build(plan, records, config, timer, backend_reason=reason)
-        report.write(output, document, records)
-        if report.failed_gates(document):
-            flow.make_page(output, document, plan, records, config, timer)
-            report.require_gates(document)
-        limits.check()
-        limits.hold()
-        versions = publish.publish(target, plan.run_id, secrets.token_hex(8), files, schemas, {})
-        timer.done("publish")
-    page = flow.make_page(output, document, plan, records, config, timer)
-    return flow.Outcome("published", plan.run_id, document, versions, plan, page)
+        done = ending.Done(output, plan, config, records, timer)
+        reported = ending.write_report(done)
+        versions = ending.commit(done, reported, target, limits)
+    page = ending.write_page(done, reported)
+    return flow.Outcome("published", plan.run_id, reported.document, versions, plan, page)
 
 
 def make_plan(

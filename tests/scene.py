@@ -105,8 +105,18 @@ def make_report(
     """Return the report of a run of one unit."""
     result = compact(rows, origin=origin, **steps)
     config = CompactConfig(inputs=("x",), output="y", **steps)
+    timer = report.Timer()
+    timer.done("execute")
+    document = report.build(one_unit_plan(rows), [result.record], config, timer)
+    masks = result.record.masks
+    report.add_encodings(document, estimate.try_encodings(masks, config.encode))
+    return document, result
+
+
+def one_unit_plan(rows: Sequence[model.Row]) -> Plan:
+    """Return the plan of a run of one unit."""
     sources = sorted({row.source for row in rows})
-    plan = Plan(
+    return Plan(
         run_id="0123456789abcdef",
         inventory=[InputFile(uri, 1000, "tag", "") for uri in sources],
         formats=dict.fromkeys(sources, "coco_results"),
@@ -118,13 +128,6 @@ def make_report(
         n_rows=len(rows),
         sample_fraction=1.0,
     )
-    timer = report.Timer()
-    timer.done("execute")
-    document = report.build(plan, [result.record], config, timer)
-    masks = result.record.masks
-    sizes = estimate.encoded_bytes(masks, config.encode)
-    report.add_encodings(document, len(masks), sizes)
-    return document, result
 
 
 def write_results(path: Path, rows: Sequence[model.Row]) -> Path:
@@ -159,7 +162,7 @@ def run_here(path: Path, output: str, **steps: Any) -> dict[str, Any]:
     records = runs.read_records(output, plan.run_id)
     document = report.build(plan, records, config, report.Timer())
     masks = [mask for record in records for mask in record.masks]
-    report.add_encodings(document, len(masks), estimate.encoded_bytes(masks, config.encode))
+    report.add_encodings(document, estimate.try_encodings(masks, config.encode))
     report.write(output, document, records)
     schemas = tasks.schemas(plan)
     files = checks.before_commit(plan, records, output, schemas)

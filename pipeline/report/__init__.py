@@ -6,8 +6,8 @@ against the sums, `files` writes and reads what lies in ``OUT/reports/<run_id>/`
 renders, and `page` puts report.html together.
 """
 
-from pipeline.report.document import REPORT_VERSION, Timer, add_encodings, build
-from pipeline.report.files import finish, read, render, render_missing, write
+from pipeline.report.document import REPORT_VERSION, Timer, add_encodings, build, times
+from pipeline.report.files import read, render, render_missing, write, write_again, write_page
 from pipeline.report.gates import failed_gates, require_gates
 from pipeline.report.names import ImageFolder, file_namer, find_folder
 
@@ -20,10 +20,12 @@ __all__ = [
     "failed_gates",
     "file_namer",
     "find_folder",
-    "finish",
     "read",
     "render",
     "render_missing",
     "require_gates",
+    "times",
     "write",
+    "write_again",
+    "write_page",
 ]

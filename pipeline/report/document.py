@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from pipeline.config import FORMAT_VERSION, KERNEL_VERSION, CompactConfig
-from pipeline.estimate import choices, near_range
+from pipeline.estimate import EncodingTrial, choices, near_range
 from pipeline.evaluate import Truth
 from pipeline.measures import CATEGORIES, bounded
 from pipeline.plan import Plan
@@ -34,14 +34,18 @@ PROTECTION = ("inventory", "begin", "verify", "publish")
 REPORTING = ("report", "page")
 """Stages of the driver that make the report."""
 
+WAITING = ("ray_start", "execute", "encodings")
+"""Stages in which the driver waits; what is worked meanwhile is booked by who does it."""
+
 PACKAGES = ("maskpress", "ray", "pyarrow", "numpy", "numba", "deltalake")
 
 
 class Timer:
-    """Wall seconds of the driver's stages, one after the other."""
+    """Wall seconds of the driver's stages, one after the other, and what workers did for them."""
 
     def __init__(self) -> None:
         self.stage_s: dict[str, float] = {}
+        self.worker_s: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def done(self, stage: str) -> None:
@@ -49,6 +53,10 @@ class Timer:
         now = time.perf_counter()
         self.stage_s[stage] = round(self.stage_s.get(stage, 0.0) + now - self._last, 4)
         self._last = now
+
+    def worked(self, stage: str, seconds: float) -> None:
+        """Book seconds of a worker that are in no unit's record."""
+        self.worker_s[stage] = self.worker_s.get(stage, 0.0) + seconds
 
 
 def build(
@@ -209,12 +217,12 @@ def _bytes(plan: Plan, records: Sequence[UnitRecord], numbers: dict[str, float])
     }
 
 
-def add_encodings(document: dict[str, Any], n_masks: int, sizes: dict[str, int]) -> None:
-    """Add to a report what so many sampled masks take in every encoding.
+def add_encodings(document: dict[str, Any], trial: EncodingTrial) -> None:
+    """Add to a report what some sampled masks take in every encoding.
 
     Apart from `build`, for after the commit: a new node compiles polygons for half a minute.
     """
-    document["estimate"] |= {"encoded_masks": n_masks, "encoded_bytes": sizes}
+    document["estimate"] |= {"encoded_masks": trial.n_masks, "encoded_bytes": trial.sizes}
 
 
 def _estimate(
@@ -244,7 +252,7 @@ def times(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
     """Return what took how long, as far as the timer has come."""
     wall_s = sum(timer.stage_s.values())
     execute_s = timer.stage_s.get("execute", 0.0)
-    worker_s = _sum([record.stage_s for record in records])
+    worker_s = _sum([*(record.stage_s for record in records), timer.worker_s])
     gpu_s = sum(record.numbers.get("gpu_s", 0.0) for record in records)
     return {
         "wall_s": round(wall_s, 3),
@@ -267,11 +275,8 @@ def times(plan: Plan, records: Sequence[UnitRecord], timer: Timer, n_rows: int) 
 def _share_of_work(
     worker_s: dict[str, float], timer: Timer, worker_stage: str, driver_stages: Sequence[str]
 ) -> float | None:
-    """Return the part that some stages have of all seconds that were worked.
-
-    While ``execute`` and ``ray_start`` last the driver waits; workers work meanwhile.
-    """
-    driver_s = {k: v for k, v in timer.stage_s.items() if k not in ("execute", "ray_start")}
+    """Return the part that some stages have of all seconds that were worked."""
+    driver_s = {k: v for k, v in timer.stage_s.items() if k not in WAITING}
     own = worker_s.get(worker_stage, 0.0) + sum(driver_s.get(k, 0.0) for k in driver_stages)
     whole = sum(worker_s.values()) + sum(driver_s.values())
     return round(own / whole, 4) if whole else None

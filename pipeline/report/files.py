@@ -11,9 +11,7 @@ import msgspec
 from pipeline import storage
 from pipeline.config import ReportConfig
 from pipeline.errors import ConfigError, StorageError
-from pipeline.plan import Plan
 from pipeline.records import GroupSample, UnitRecord
-from pipeline.report.document import Timer, times
 from pipeline.report.names import ImageFolder, find_folder
 from pipeline.samples import first_samples
 
@@ -26,8 +24,8 @@ def write(
     document: dict[str, Any],
     records: Sequence[UnitRecord],
     name_files: Callable[[list[GroupSample]], list[GroupSample]] = list,
-) -> None:
-    """Write all but the page into the run's folder of reports.
+) -> list[GroupSample]:
+    """Write all but the page into the run's folder of reports; return the groups it will show.
 
     Parameters
     ----------
@@ -45,20 +43,14 @@ def write(
     uri = _uri(output, document["run_id"], "samples.json")
     storage.write_bytes(uri, msgspec.json.encode(samples))
     _write_numbers(output, document)
+    return samples
 
 
-def finish(
-    output: str,
-    document: dict[str, Any],
-    plan: Plan,
-    records: Sequence[UnitRecord],
-    timer: Timer,
-) -> None:
-    """Write the report again with the times since: of the commit, and then of the page.
+def write_again(output: str, document: dict[str, Any]) -> None:
+    """Write the report again with what followed the commit.
 
     A store that refuses is no failure: the run has published before.
     """
-    document["time"] = times(plan, records, timer, document["rows"]["read"])
     with suppress(StorageError):
         _write_numbers(output, document)
 
@@ -89,10 +81,7 @@ def read(output: str, run_id: str) -> tuple[dict[str, Any], list[GroupSample]]:
 
 
 def render(output: str, run_id: str, folder: ImageFolder | None = None) -> str:
-    """Make report.html from report.json and samples.json; return where it is, or why not.
-
-    A page that could not be made is said and is no failure: the run has published before.
-    Pictures are drawn over the images of `folder`.
+    """Make report.html from report.json and samples.json; return as `write_page`.
 
     Raises
     ------
@@ -100,12 +89,29 @@ def render(output: str, run_id: str, folder: ImageFolder | None = None) -> str:
         If the run has left no report there.
     """
     try:
+        document, samples = read(output, run_id)
+    except StorageError as error:
+        return f"report.html was not made: {error.message}"
+    return write_page(output, document, samples, folder)
+
+
+def write_page(
+    output: str,
+    document: dict[str, Any],
+    samples: Sequence[GroupSample],
+    folder: ImageFolder | None = None,
+) -> str:
+    """Make report.html; return where it is, or why not.
+
+    A page that could not be made is said and is no failure: the run has published before.
+    Pictures are drawn over the images of `folder`.
+    """
+    try:
         from pipeline.report import page
     except ModuleNotFoundError:
         return NO_PAGE
-    uri = _uri(output, run_id, "report.html")
+    uri = _uri(output, document["run_id"], "report.html")
     try:
-        document, samples = read(output, run_id)
         storage.write_bytes(uri, page.make_page(document, samples, folder).encode())
     except StorageError as error:
         return f"report.html was not made: {error.message}"

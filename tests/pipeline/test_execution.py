@@ -10,8 +10,9 @@ import ray.exceptions
 
 from pipeline import estimate, execution, report
 from pipeline.config import EncodeConfig
+from pipeline.estimate import EncodingTrial
 from pipeline.report.page import make_page
-from tests.scene import compact, make_report, rectangles
+from tests.scene import compact, make_report, one_unit_plan, rectangles
 
 
 def answer(value: Any) -> Any:
@@ -32,25 +33,40 @@ def test_a_worker_that_dies_of_other_encodings_does_not_end_a_published_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     masks = compact(rectangles(3)).record.masks
-    pretend(monkeypatch, ray.exceptions.WorkerCrashedError())
-    assert execution.encoded_bytes(masks, EncodeConfig()) == {}
-    assert "other encodings were not tried" in caplog.text
-    pretend(monkeypatch, ray.exceptions.GetTimeoutError("too long"))
-    assert execution.encoded_bytes(masks, EncodeConfig()) == {}
+    for error in (
+        ray.exceptions.WorkerCrashedError(),
+        ray.exceptions.GetTimeoutError("too long"),
+    ):
+        pretend(monkeypatch, error)
+        wait = execution.try_encodings(masks, EncodeConfig())
+        assert not caplog.text  # nothing is waited for, and nothing known, before the result is
+        assert wait() == EncodingTrial(0, {})
+        assert "other encodings were not tried" in caplog.text
+        caplog.clear()
 
 
 def test_a_worker_is_asked_where_ray_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = compact(rectangles(3)).record.masks
-    pretend(monkeypatch, {"rle": 7})
-    assert execution.encoded_bytes(masks, EncodeConfig()) == {"rle": 7}
+    given = EncodingTrial(1, {"rle": 7}, 0.25)
+    pretend(monkeypatch, given)
+    assert execution.try_encodings(masks, EncodeConfig())() == given
     monkeypatch.setattr(execution.ray, "is_initialized", lambda: False)
-    here = execution.encoded_bytes(masks, EncodeConfig())
-    assert here == estimate.encoded_bytes(masks, EncodeConfig())
+    here = execution.try_encodings(masks, EncodeConfig())()
+    assert here[:2] == estimate.try_encodings(masks, EncodeConfig())[:2]
+    assert here.n_masks == len(masks) > 0 < here.seconds
+
+
+def test_a_worker_s_seconds_count_as_measuring() -> None:
+    timer = report.Timer()
+    timer.worked("measure", 0.25)
+    timer.worked("measure", 0.5)
+    times = report.times(one_unit_plan(rectangles(3)), [], timer, 1)
+    assert times["worker_stage_s"] == {"measure": 0.75}
 
 
 def test_a_page_without_other_encodings_does_not_speak_of_them() -> None:
     document, result = make_report(rectangles(3))
     title = "What each encoding gives"
     assert title in make_page(document, result.record.samples, None)
-    report.add_encodings(document, 0, {})
+    report.add_encodings(document, EncodingTrial(0, {}))
     assert title not in make_page(document, result.record.samples, None)
