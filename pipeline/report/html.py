@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from pipeline.report import charts, words
@@ -38,6 +41,7 @@ def render(template: str, **values: Any) -> str:
     environment: Any = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
+        bytecode_cache=_kept_templates(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -49,6 +53,25 @@ def render(template: str, **values: Any) -> str:
     environment.filters |= {"change_to": words.change}
     page = environment.get_template(template)
     return page.render(style=Markup(style), style_digest=Markup(digest), **values)
+
+
+class _KeptTemplates(FileSystemBytecodeCache):
+    """Compiled templates on disk, by a hash of their source; where that fails, without them."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().dump_bytecode(bucket)
+
+
+def _kept_templates() -> _KeptTemplates | None:
+    """Return the templates that this user's runs have compiled: half of what a page costs."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(home) / "maskpress" / "templates"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no such folder can be made, or nobody's home
+        return None
+    return _KeptTemplates(str(folder))
 
 
 def _count(value: float) -> str:
