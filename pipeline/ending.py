@@ -69,7 +69,7 @@ def write_report(done: Done) -> Reported:
     Raises
     ------
     CompactionError
-        As `pipeline.checks.before_commit`; also where the ground truth does not fit.
+        As `pipeline.checks.before_commit`.
     """
     output, plan, config, records, timer, truth, images = done
     files = checks.before_commit(plan, records, output, tasks.schemas(plan))

@@ -1,4 +1,4 @@
-"""How every compiled kernel is compiled and cached: two decorators, one set of options.
+"""How every compiled kernel is compiled and cached: three decorators, one set of options.
 
 A kernel costs seconds to compile and tenths of a second to load, so what was
 compiled is kept on disk, for every process of the node. Numba's own cache is
