@@ -82,7 +82,7 @@ def add_file_names(
     for images in _tables({group.source for group in samples}, plan, truth):
         for image_id, name in images:
             if isinstance(image_id, int | str) and isinstance(name, str) and image_id in wanted:
-                found.setdefault(image_id, name)
+                found.setdefault(image_id, storage.redact(name))
     return [
         msgspec.structs.replace(group, file_name=group.file_name or found.get(group.image_id))
         for group in samples

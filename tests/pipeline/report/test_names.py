@@ -16,7 +16,7 @@ from pipeline.evaluate import Truth
 from pipeline.plan import make_plan
 from pipeline.records import GroupSample
 from pipeline.report import names
-from tests.scene import make_report, rectangles
+from tests.scene import make_report, one_unit_plan, rectangles
 
 
 def group(**facts: Any) -> GroupSample:
@@ -112,6 +112,16 @@ def test_names_come_from_the_tables_that_were_given(tmp_path: Path) -> None:
     assert [one.file_name for one in found] == ["kept.jpg", None, "truth.jpg"]
     path.unlink()
     assert names.add_file_names(asked, plan, None)[0].file_name is None
+
+
+def test_a_credential_in_a_table_s_name_goes_no_further() -> None:
+    image = {"id": 7, "file_name": "s3://AKIAKEY:topsecret@bucket/x.jpg"}
+    truth = Truth("", {"images": [image], "categories": []}, frozenset([7]))
+    plan = one_unit_plan([])
+    (found,) = names.add_file_names([group()], plan, truth)
+    assert found.file_name is not None
+    assert found.file_name.endswith("bucket/x.jpg")
+    assert "topsecret" not in found.file_name
 
 
 def test_categories_are_named_by_what_was_given(tmp_path: Path) -> None:
